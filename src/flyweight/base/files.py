@@ -1,0 +1,112 @@
+"""Files that are either wholly there or not there at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flyweight.base.errors import UserError
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    """Whether `error` says that no space is left; safetensors wraps the number in its message."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return "os error 28" in str(error) or "No space left on device" in str(error)
+
+
+@contextlib.contextmanager
+def explain_full_disk(path: Path) -> Iterator[None]:
+    """Turn "no space left on device" below into one sentence for the user."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if _is_full_disk(error):
+            raise UserError(
+                f"{path}: the disk is full, so this could not be saved; everything saved before is "
+                f"intact. Free some space and run the same command again."
+            ) from error
+        raise
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `path`, whole, when the block ends without an error.
+
+    An older folder at `path` is replaced. On any error the temporary folder is removed and `path`
+    stays as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    try:
+        with explain_full_disk(path):
+            yield temporary
+            for file in sorted(temporary.rglob("*")):
+                if file.is_file():
+                    file.chmod(0o644)  # safetensors writes 0600
+                    _fsync(file)
+            temporary.chmod(0o755)
+            if path.exists():
+                old = path.with_name(f".{path.name}.old.tmp")
+                shutil.rmtree(old, ignore_errors=True)
+                path.rename(old)
+                temporary.rename(path)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                temporary.rename(path)
+            _fsync(path.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path, mode: str = "w") -> Iterator[Any]:
+    """Yield an open file that becomes `path`, whole, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    encoding = None if "b" in mode else "utf-8"
+    try:
+        with explain_full_disk(path):
+            with temporary.open(mode, encoding=encoding) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_write(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: Path, what: str = "file") -> Any:
+    """Read JSON; a missing or broken file is a UserError that calls it `what`."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such {what}.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: this {what} is not valid JSON ({error}).") from None

@@ -1,0 +1,60 @@
+"""The recipe: one file that is the whole run, and timelines over the token clock."""
+
+from flyweight.recipe.loading import (
+    all_keys,
+    identity,
+    identity_differences,
+    identity_hash,
+    load_recipe,
+    packaged_recipes,
+    parse_recipe,
+    recipe_from_dict,
+)
+from flyweight.recipe.schema import (
+    EXECUTION,
+    FORMAT_VERSION,
+    AdamW,
+    Corpus,
+    Evaluation,
+    Execution,
+    Model,
+    Muon,
+    Parametrization,
+    Recipe,
+    Source,
+    Tokenizer,
+    Training,
+)
+from flyweight.recipe.timeline import WSD, Knot, Timeline
+from flyweight.recipe.units import format_bytes, format_tokens, parse_bytes, parse_tokens
+
+__all__ = [
+    "EXECUTION",
+    "FORMAT_VERSION",
+    "WSD",
+    "AdamW",
+    "Corpus",
+    "Evaluation",
+    "Execution",
+    "Knot",
+    "Model",
+    "Muon",
+    "Parametrization",
+    "Recipe",
+    "Source",
+    "Timeline",
+    "Tokenizer",
+    "Training",
+    "all_keys",
+    "format_bytes",
+    "format_tokens",
+    "identity",
+    "identity_differences",
+    "identity_hash",
+    "load_recipe",
+    "packaged_recipes",
+    "parse_bytes",
+    "parse_recipe",
+    "parse_tokens",
+    "recipe_from_dict",
+]

@@ -1,0 +1,432 @@
+"""The recipe: one strict, frozen object that is the whole run.
+
+Every key is *identity* (it changes what is learned) or *execution* (device, micro-batch, logging):
+a run continues under other execution keys, other identity keys need a new run. Execution keys are
+those under a field marked with `EXECUTION`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+
+from flyweight.recipe.timeline import Timeline
+from flyweight.recipe.units import Bytes, Tokens, parse_percent, parse_tokens
+
+FORMAT_VERSION = 1
+EXECUTION = {"execution": True}
+
+
+class Frozen(BaseModel):
+    """A part of the recipe: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Model(Frozen):
+    """The decoder. Names are those of Hugging Face's configurations."""
+
+    vocab_size: int = Field(ge=2)
+    """Rows of the embedding; at least the tokenizer's entries (some models pad it)."""
+    hidden_size: int = Field(ge=8)
+    """Width D of the residual stream."""
+    intermediate_size: int = Field(ge=8)
+    """Width of the SwiGLU feed-forward."""
+    num_hidden_layers: int = Field(ge=1)
+    """Number of blocks."""
+    num_attention_heads: int = Field(ge=1)
+    """Query heads H."""
+    num_key_value_heads: int = Field(ge=1)
+    """Key/value heads K; each serves H/K query heads."""
+    head_dim: int = Field(ge=2, multiple_of=2)
+    """Width C of one head; even, since RoPE turns pairs."""
+    max_position_embeddings: int = Field(ge=1)
+    """The longest sequence that the model is meant for."""
+    rope_theta: float = Field(default=10_000.0, gt=0)
+    """Base of the rotary position embedding."""
+    rms_norm_eps: float = Field(default=1e-6, gt=0)
+    """Epsilon of every RMSNorm."""
+    tie_word_embeddings: bool = True
+    """Whether the readout is the embedding's transpose."""
+    qk_norm: bool = False
+    """RMSNorm on each head's query and key before RoPE, one gain vector a layer shared by the heads."""
+    exclusive_attention: bool = False
+    """XGQA: each head's output loses its part along its own value vector (arXiv 2603.09078)."""
+    scale_embedding: bool = False
+    """Multiply the embedding's output by sqrt(hidden_size), on the input side only."""
+
+    @model_validator(mode="after")
+    def _heads_in_groups(self) -> Self:
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_attention_heads ({self.num_attention_heads}) is not divisible by "
+                f"num_key_value_heads ({self.num_key_value_heads})"
+            )
+        return self
+
+
+class Parametrization(Frozen):
+    """How initialisation, forward multipliers and learning rates depend on width and depth.
+
+    `standard`: one initialisation and one rate for all; output projections initialised 1/sqrt(2L)
+    smaller. `minicpm`: µP as in MiniCPM and Xmodel-2 (arXiv 2404.06395, table 7). `xmodel-2.5`: µP
+    as in Xmodel-2.5's training code.
+    """
+
+    kind: Literal["standard", "minicpm", "xmodel-2.5"] = "standard"
+    """Which parametrization."""
+    init_std: float = Field(default=0.02, gt=0)
+    """Standard deviation of the initialisation before any width or depth factor."""
+    scale_emb: float = Field(default=1.0, gt=0)
+    """µP: the embedding's output is multiplied by this."""
+    scale_depth: float = Field(default=1.0, gt=0)
+    """µP: each residual branch is multiplied by scale_depth / sqrt(num_hidden_layers)."""
+    dim_model_base: int | None = Field(default=None, ge=1)
+    """µP: the width at which nothing is scaled."""
+
+    @model_validator(mode="after")
+    def _base_width(self) -> Self:
+        if (self.kind == "standard") != (self.dim_model_base is None):
+            raise ValueError("`dim_model_base` is needed with a µP kind, and only there")
+        if self.kind == "standard" and (self.scale_emb, self.scale_depth) != (1.0, 1.0):
+            raise ValueError("`scale_emb` and `scale_depth` belong to the µP kinds")
+        return self
+
+
+class Tokenizer(Frozen):
+    """The tokenizer: trained on the sources, or an existing one."""
+
+    kind: Literal["bpe", "existing"] = "bpe"
+    """`bpe`: train a byte-level BPE on the sources' training documents. `existing`: adopt `path`."""
+    vocab_size: int = Field(ge=258)
+    """Entries, special tokens included."""
+    pattern: Literal["qwen2", "gpt-2", "llama-bpe"] = "qwen2"
+    """Pre-tokenizer of a new BPE; `qwen2` splits numbers into single digits."""
+    sample: Bytes = 200_000_000
+    """Bytes of training text that a new BPE is trained on, drawn from the sources by their weights."""
+    path: str | None = Field(default=None, json_schema_extra=EXECUTION)
+    """With `existing`: a tokenizer.json, or a folder with one."""
+    origin: str | None = None
+    """With `existing`: where it comes from, for people."""
+    end_of_text: str = "<|endoftext|>"
+    """The token after every document."""
+
+    @model_validator(mode="after")
+    def _path_when_existing(self) -> Self:
+        if self.kind == "bpe" and self.path is not None:
+            raise ValueError("`path` goes with `kind: existing`")
+        return self
+
+
+class Source(Frozen):
+    """Where documents come from."""
+
+    kind: Literal["files", "hub", "builtin"]
+    """`files`: a file or folder. `hub`: a Hugging Face dataset. `builtin`: text that is on every machine."""
+    path: str | None = Field(default=None, json_schema_extra=EXECUTION)
+    """A .txt, .md, .jsonl, .jsonl.gz, .jsonl.zst or .parquet file, or a folder of them."""
+    dataset: str | None = None
+    """With `hub`: the dataset's id."""
+    subset: str | None = None
+    """With `hub`: the configuration of the dataset."""
+    revision: str | None = None
+    """With `hub`: the revision."""
+    builtin: Literal["english", "python", "arithmetic"] | None = None
+    """With `builtin`: English prose and docstrings, Python source, or generated arithmetic."""
+    text_field: str = "text"
+    """The column or key that holds the text."""
+    limit: Bytes | None = None
+    """Read at most this much text."""
+    licence: str | None = Field(default=None, json_schema_extra=EXECUTION)
+    """For the model card."""
+
+    @model_validator(mode="after")
+    def _place(self) -> Self:
+        needed = {"files": "path", "hub": "dataset", "builtin": "builtin"}[self.kind]
+        if getattr(self, needed) is None:
+            raise ValueError(f"a source of kind `{self.kind}` needs `{needed}`")
+        return self
+
+
+class Corpus(Frozen):
+    """What happens to documents before training."""
+
+    held_out: float = Field(default=0.005, gt=0, le=0.5)
+    """Share of each source's documents that no training ever sees, split off first."""
+    held_out_limit: Bytes = 50_000_000
+    """Of each source, keep at most this much held-out text (the rest of the share is left unused)."""
+
+
+class MixtureKnot(Frozen):
+    """The weights of the sources at one clock."""
+
+    at: Tokens
+    """The clock, in tokens seen."""
+    weights: dict[str, Annotated[float, Field(ge=0)]]
+    """Share of the tokens by source; they add up to 1."""
+    shape: Literal["step", "linear"] = "step"
+    """How the weights move from the knot before to this one."""
+
+    @property
+    def excess(self) -> float:
+        """By how much the weights miss 1."""
+        return sum(self.weights.values()) - 1.0
+
+    @model_validator(mode="after")
+    def _weights_add_up(self) -> Self:
+        if not abs(self.excess) <= 0.001:
+            raise ValueError(
+                f"the mixture weights at {self.at:,} tokens add up to {1 + self.excess:.6g}, not to 1"
+            )
+        return self
+
+
+class OptimizerKnot(Frozen):
+    """The optimizer from one clock on."""
+
+    at: Tokens
+    """The clock, in tokens seen, from which this optimizer runs, with fresh state."""
+    kind: Literal["adamw", "muon"]
+    """`adamw` for every parameter, or `muon` for hidden and output matrices and AdamW for the rest."""
+
+
+class AdamW(Frozen):
+    """AdamW with decoupled weight decay (arXiv 1711.05101)."""
+
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """Decay of the first moment."""
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    """Decay of the second moment."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of the second moment."""
+
+
+class Muon(Frozen):
+    """Muon with updates scaled to AdamW's size, 0.2 * sqrt(max(rows, columns)) (arXiv 2502.16982)."""
+
+    momentum: float = Field(default=0.95, ge=0, lt=1)
+    """Decay of the momentum; Nesterov."""
+    ns_steps: int = Field(default=5, ge=1)
+    """Newton-Schulz iterations."""
+
+
+RoleName = Literal["embedding", "hidden", "output", "readout", "gain"]
+
+
+class Training(Frozen):
+    """What is learned from what, when. Every value that changes is a timeline over tokens."""
+
+    tokens: Tokens = Field(gt=0)
+    """Tokens to train on; the run takes as many whole steps as fit."""
+    sequence_length: Timeline
+    """Tokens in a sequence; changes by steps only."""
+    batch_size: Timeline
+    """Sequences in a step; changes by steps only."""
+    mixture: tuple[MixtureKnot, ...] = Field(min_length=1)
+    """Weights of the sources over tokens."""
+    learning_rate: Timeline
+    """The rate that the parametrization scales by role; read at the middle of each step."""
+    role_learning_rate: dict[RoleName, Timeline] = {}
+    """Rates of single roles, given outright; they replace the parametrization's."""
+    optimizer: tuple[OptimizerKnot, ...] = (OptimizerKnot(at=0, kind="adamw"),)
+    """Which optimizer runs when; state is fresh after each change."""
+    adamw: AdamW = AdamW()
+    """Settings of AdamW."""
+    muon: Muon = Muon()
+    """Settings of Muon."""
+    weight_decay: Timeline = Timeline.constant(0.1)
+    """Decoupled weight decay of matrices; gains are never decayed."""
+    z_loss: Timeline = Timeline.constant(0.0)
+    """Coefficient of the mean squared log-partition added to the loss (PaLM, arXiv 2204.02311)."""
+    gradient_clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_percentages(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "tokens" not in value:
+            return value
+        value = {
+            key: [{"at": 0, "kind": item}] if key == "optimizer" and isinstance(item, str) else item
+            for key, item in value.items()
+        }
+        total = parse_tokens(value["tokens"])
+        return {key: _resolve(item, total) for key, item in value.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, timeline, least in (
+            ("sequence_length", self.sequence_length, 2),
+            ("batch_size", self.batch_size, 1),
+        ):
+            if not timeline.is_stepwise:
+                raise ValueError(f"`{name}` changes by steps only; a knot of it has another shape")
+            for knot in timeline.knots:
+                if knot.value != int(knot.value) or knot.value < least:
+                    raise ValueError(f"`{name}` is {knot.value:g} at {knot.at:,} tokens; expected a whole "
+                                     f"number of at least {least}")  # fmt: skip
+        for name in ("mixture", "optimizer"):
+            positions = [knot.at for knot in getattr(self, name)]
+            if not positions or positions[0] != 0 or positions != sorted(set(positions)):
+                raise ValueError(f"the knots of `{name}` must start at 0 and go up; found {positions}")
+        names = [set(knot.weights) for knot in self.mixture]
+        for knot, found in zip(self.mixture, names, strict=True):
+            if found != names[0]:
+                odd = sorted(found ^ names[0])
+                raise ValueError(
+                    f"the mixture at {knot.at:,} tokens and the one at 0 name different sources: {odd}"
+                )
+        return self
+
+    @property
+    def first_step_tokens(self) -> int:
+        """Tokens of the run's first step."""
+        return int(self.batch_size.knots[0].value * self.sequence_length.knots[0].value)
+
+    def mixture_timelines(self) -> dict[str, Timeline]:
+        """The weight of each source as a timeline, normalised to add up to 1 at every knot."""
+        return {
+            name: Timeline.model_validate(
+                [
+                    {
+                        "at": knot.at,
+                        "value": knot.weights[name] / (1 + knot.excess),
+                        **({"shape": knot.shape} if index else {}),
+                    }
+                    for index, knot in enumerate(self.mixture)
+                ]
+            )
+            for name in self.mixture[0].weights
+        }
+
+
+def _resolve(value: Any, total: int, key: str = "") -> Any:
+    """Percentages at places where a clock stands become tokens; a schedule without an end ends with the run."""
+    if isinstance(value, dict):
+        if key == "wsd" and "end" not in value:
+            value = {**value, "end": total}
+        return {k: _resolve(v, total, k) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_resolve(item, total, key) for item in value]
+    if key in ("at", "warmup", "decay_start", "end", "half_life"):
+        percent = parse_percent(value)
+        if percent is not None:
+            return round(percent * total)
+    return value
+
+
+class Evaluation(Frozen):
+    """What is measured, and when."""
+
+    every: Tokens = Field(default=0, json_schema_extra=EXECUTION)
+    """Validate after this many tokens; 0: only at the end."""
+    tokens: Tokens = Field(default=200_000, json_schema_extra=EXECUTION)
+    """Held-out tokens of each source in a validation during training; the last one takes all."""
+    tasks: tuple[str, ...] = Field(default=("arithmark-gen",), json_schema_extra=EXECUTION)
+    """Tasks to run when training is done."""
+
+
+class Execution(Frozen):
+    """How the run is carried out; nothing here changes what is learned, but for rounding."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """`bfloat16` is autocast over float32 weights; `auto` takes what this device computes fastest."""
+    micro_batch: int | Literal["auto"] = "auto"
+    """Sequences in one forward pass."""
+    threads: int | Literal["auto"] = "auto"
+    """CPU threads of torch."""
+    log_every: int = Field(default=10, ge=1)
+    """Steps between two log lines."""
+    checkpoint_every: Tokens = 0
+    """Tokens between two checkpoints; 0: only at the end and when interrupted."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """How many of the newest checkpoints are kept beside the milestones."""
+    milestones: tuple[Tokens, ...] = ()
+    """Checkpoints at these clocks are never deleted."""
+    deterministic: bool = False
+    """Ask torch for deterministic kernels where it has a choice."""
+    tensorboard: bool = True
+    """Write TensorBoard files where the package is installed."""
+
+
+class Recipe(Frozen):
+    """One file that is the whole run."""
+
+    format: int = FORMAT_VERSION
+    """Version of the recipe's format."""
+    name: str = Field(min_length=1, json_schema_extra=EXECUTION)
+    """Name of the model; it becomes the name of run and export."""
+    description: str = Field(default="", json_schema_extra=EXECUTION)
+    """One paragraph for people."""
+    seed: int = Field(default=0, ge=0)
+    """The one seed; every random stream is derived from it by name."""
+    model: Model
+    """The decoder."""
+    parametrization: Parametrization = Parametrization()
+    """Initialisation, multipliers and rates by role."""
+    tokenizer: Tokenizer
+    """The tokenizer."""
+    sources: dict[str, Source] = Field(min_length=1)
+    """Where documents come from, by name."""
+    corpus: Corpus = Corpus()
+    """What happens to documents before training."""
+    training: Training
+    """What is learned from what, when."""
+    evaluation: Evaluation = Evaluation()
+    """What is measured, and when."""
+    execution: Execution = Field(default=Execution(), json_schema_extra=EXECUTION)
+    """How the run is carried out."""
+
+    _notes: list[str] = PrivateAttr(default_factory=list)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        mixed, known = set(self.training.mixture[0].weights), set(self.sources)
+        if missing := sorted(mixed - known):
+            raise ValueError(f"the mixture names {missing[0]!r}, which is not among the sources {sorted(known)}")
+        if unused := sorted(known - mixed):
+            raise ValueError(f"source {unused[0]!r} has no weight in the mixture; give it one, or take it out")
+        if self.tokenizer.vocab_size > self.model.vocab_size:
+            raise ValueError(
+                f"the tokenizer has {self.tokenizer.vocab_size:,} entries, more than the model's vocab_size of "
+                f"{self.model.vocab_size:,}"
+            )
+        longest = self.training.sequence_length.maximum
+        if longest > self.model.max_position_embeddings:
+            raise ValueError(
+                f"sequences of {longest:,.0f} tokens are longer than max_position_embeddings "
+                f"({self.model.max_position_embeddings:,})"
+            )
+        if self.training.first_step_tokens > self.training.tokens:
+            raise ValueError(
+                f"training.tokens ({self.training.tokens:,}) is less than one step "
+                f"({self.training.first_step_tokens:,} tokens)"
+            )
+        for knot in self.training.mixture:
+            if abs(knot.excess) > 1e-9:
+                self._notes.append(
+                    f"the mixture weights at {knot.at:,} tokens add up to {100 * (1 + knot.excess):.4f}%; "
+                    f"they are normalised to 100%"
+                )
+        return self
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was adjusted when the recipe was loaded or scaled, for people."""
+        return tuple(self._notes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: what `load_recipe` would read back as the same recipe."""
+        return self.model_dump(mode="json")
+
+    def scaled(self, tokens: int | str, factor: int = 1) -> Recipe:
+        """A small, honest copy over `tokens` tokens, of a model about `factor` times narrower and shallower.
+
+        See `flyweight.recipe.scaling`. What was adjusted is in the copy's `notes`.
+        """
+        from flyweight.recipe.scaling import scale_recipe
+
+        return scale_recipe(self, parse_tokens(tokens), factor)
