@@ -72,7 +72,8 @@ def _scale_schedules(recipe: Recipe, training: dict[str, Any], ratio: float, tok
         if isinstance(value, Timeline):
             training[name] = _dump(value.stretched(ratio))
     training["role_learning_rate"] = {
-        role: _dump(timeline.stretched(ratio)) for role, timeline in recipe.training.role_learning_rate.items()
+        role: _dump(timeline.stretched(ratio))
+        for role, timeline in recipe.training.role_learning_rate.items()
     }
     for name in ("mixture", "optimizer"):
         for knot in training[name]:

@@ -386,9 +386,13 @@ class Recipe(Frozen):
     def _fits_together(self) -> Self:
         mixed, known = set(self.training.mixture[0].weights), set(self.sources)
         if missing := sorted(mixed - known):
-            raise ValueError(f"the mixture names {missing[0]!r}, which is not among the sources {sorted(known)}")
+            raise ValueError(
+                f"the mixture names {missing[0]!r}, which is not among the sources {sorted(known)}"
+            )
         if unused := sorted(known - mixed):
-            raise ValueError(f"source {unused[0]!r} has no weight in the mixture; give it one, or take it out")
+            raise ValueError(
+                f"source {unused[0]!r} has no weight in the mixture; give it one, or take it out"
+            )
         if self.tokenizer.vocab_size > self.model.vocab_size:
             raise ValueError(
                 f"the tokenizer has {self.tokenizer.vocab_size:,} entries, more than the model's vocab_size of "

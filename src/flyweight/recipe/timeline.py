@@ -109,7 +109,9 @@ class Timeline(_Frozen):
             return {"knots": value}
         if isinstance(value, dict) and "wsd" in value:
             if len(value) > 1:
-                raise ValueError(f"beside `wsd` there is {sorted(set(value) - {'wsd'})}; expected `wsd` alone")
+                raise ValueError(
+                    f"beside `wsd` there is {sorted(set(value) - {'wsd'})}; expected `wsd` alone"
+                )
             return {"knots": WSD.model_validate(value["wsd"]).knots()}
         return value
 

@@ -1,0 +1,24 @@
+"""The order of the data: sequence n of the run = f(recipe, corpus sizes, n)."""
+
+from flyweight.curriculum.batches import read_batch
+from flyweight.curriculum.mixture import ROW, UNIT, Mixture, fixed_point_weights, planned_tokens_by_source
+from flyweight.curriculum.order import Order, OrderState, Sequence
+from flyweight.curriculum.permutation import KeyedPermutation
+from flyweight.curriculum.segments import Schedule, Segment, Step, compile_segments
+
+__all__ = [
+    "ROW",
+    "UNIT",
+    "KeyedPermutation",
+    "Mixture",
+    "Order",
+    "OrderState",
+    "Schedule",
+    "Segment",
+    "Sequence",
+    "Step",
+    "compile_segments",
+    "fixed_point_weights",
+    "planned_tokens_by_source",
+    "read_batch",
+]

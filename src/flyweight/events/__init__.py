@@ -1,0 +1,29 @@
+"""The one event stream of a run: what the loop says, and how the record is read back."""
+
+from flyweight.events.record import EVENTS_FILE, EventWriter, read_events
+from flyweight.events.types import (
+    CheckpointSaved,
+    Event,
+    Notice,
+    RunFinished,
+    RunStarted,
+    Sampled,
+    StageEntered,
+    StepDone,
+    Validated,
+)
+
+__all__ = [
+    "EVENTS_FILE",
+    "CheckpointSaved",
+    "Event",
+    "EventWriter",
+    "Notice",
+    "RunFinished",
+    "RunStarted",
+    "Sampled",
+    "StageEntered",
+    "StepDone",
+    "Validated",
+    "read_events",
+]

@@ -1,0 +1,94 @@
+"""events.jsonl: the truth about a run, one JSON object a line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from flyweight.base import UserError
+from flyweight.events.types import Event
+
+EVENTS_FILE = "events.jsonl"
+
+
+class EventWriter:
+    """Appends events of one attempt to a run's record."""
+
+    def __init__(self, run_folder: Path, attempt: str):
+        self.attempt = attempt
+        path = run_folder / EVENTS_FILE
+        if path.exists():
+            _end_last_line(path)
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, event: Event) -> None:
+        """Append one event and hand it to the operating system at once, so that a kill loses nothing."""
+        values = dataclasses.asdict(event)
+        line = {"kind": event.kind, "attempt": self.attempt, "time": round(time.time(), 3), **values}
+        self._file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def _end_last_line(path: Path) -> None:
+    """After a kill in the middle of a write, keep the torn line apart from what follows."""
+    with path.open("rb+") as file:
+        file.seek(0, 2)
+        if file.tell() == 0:
+            return
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN or infinity: they become text, which readers turn back."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value
+
+
+def _restored(value: Any) -> Any:
+    if value in ("nan", "inf", "-inf"):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: _restored(item) for key, item in value.items()}
+    return value
+
+
+def read_events(run_folder: Path) -> list[dict[str, Any]]:
+    """All events of a run as one history, oldest first.
+
+    When an attempt resumed from a checkpoint at clock c, what earlier attempts recorded past c did
+    not happen as far as the run is concerned: those events are dropped. A last line torn by a kill
+    is dropped too.
+
+    Raises:
+        UserError: the folder holds no record.
+    """
+    path = run_folder / EVENTS_FILE
+    if not path.is_file():
+        raise UserError(f"{run_folder}: no run here (there is no {EVENTS_FILE}).")
+    history: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                event = _restored(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+            if event["kind"] == "run_started":
+                resumed = event["resumed_from"] or 0
+                history = [
+                    old for old in history if old["kind"] != "run_finished" and old.get("clock", 0) <= resumed
+                ]
+            history.append(event)
+    return history

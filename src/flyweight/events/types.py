@@ -1,0 +1,115 @@
+"""The events that a run emits. Clocks count tokens seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in a run."""
+
+    kind: ClassVar[str]
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """An attempt begins, from nothing (`resumed_from` None) or at a clock."""
+
+    kind: ClassVar[str] = "run_started"
+    name: str
+    recipe_hash: str
+    resumed_from: int | None
+    steps: int
+    tokens: int
+    parameters: int
+    plan: dict[str, Any]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StageEntered(Event):
+    """Batch, sequence length or optimizer differ from the step before."""
+
+    kind: ClassVar[str] = "stage_entered"
+    step: int
+    clock: int
+    batch_size: int
+    sequence_length: int
+    optimizer: str
+
+
+@dataclass(frozen=True)
+class StepDone(Event):
+    """One optimizer step. `clock` is the clock after it; `realised` the run's sequences by source so far."""
+
+    kind: ClassVar[str] = "step"
+    step: int
+    clock: int
+    loss: float
+    z_loss: float
+    grad_norm: float
+    learning_rate: float
+    weight_decay: float
+    z_loss_coefficient: float
+    batch_size: int
+    sequence_length: int
+    seconds: float
+    tokens_per_second: float
+    share_of_peak: float | None
+    realised: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Validated(Event):
+    """Bits per byte and nats per token on held-out text, by source; `full` when on all of it."""
+
+    kind: ClassVar[str] = "validated"
+    step: int
+    clock: int
+    bits_per_byte: dict[str, float]
+    loss: dict[str, float]
+    full: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckpointSaved(Event):
+    """A checkpoint lies, whole, at `path` (relative to the run's folder)."""
+
+    kind: ClassVar[str] = "checkpoint_saved"
+    step: int
+    clock: int
+    path: str
+    milestone: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sampled(Event):
+    """Text that the model wrote at this clock."""
+
+    kind: ClassVar[str] = "sampled"
+    clock: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Notice(Event):
+    """Something the user should know, said once."""
+
+    kind: ClassVar[str] = "notice"
+    message: str
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """An attempt ends; `reason` is `finished`, `interrupted` or `failed: ...`."""
+
+    kind: ClassVar[str] = "run_finished"
+    step: int
+    clock: int
+    reason: str
+    seconds: float
