@@ -130,6 +130,8 @@ class Source(Frozen):
     """With `hub`: the dataset's id."""
     subset: str | None = None
     """With `hub`: the configuration of the dataset."""
+    split: str = "train"
+    """With `hub`: the split."""
     revision: str | None = None
     """With `hub`: the revision."""
     builtin: Literal["english", "python", "arithmetic"] | None = None
