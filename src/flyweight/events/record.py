@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flyweight.base import UserError
+from flyweight.base import UserError, explain_full_disk
 from flyweight.events.types import Event
 
 EVENTS_FILE = "events.jsonl"
@@ -20,17 +20,18 @@ class EventWriter:
 
     def __init__(self, run_folder: Path, attempt: str):
         self.attempt = attempt
-        path = run_folder / EVENTS_FILE
-        if path.exists():
-            _end_last_line(path)
-        self._file = path.open("a", encoding="utf-8")
+        self._path = run_folder / EVENTS_FILE
+        if self._path.exists():
+            _end_last_line(self._path)
+        self._file = self._path.open("a", encoding="utf-8")
 
     def write(self, event: Event) -> None:
         """Append one event and hand it to the operating system at once, so that a kill loses nothing."""
         values = dataclasses.asdict(event)
         line = {"kind": event.kind, "attempt": self.attempt, "time": round(time.time(), 3), **values}
-        self._file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
-        self._file.flush()
+        with explain_full_disk(self._path):
+            self._file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
@@ -86,9 +87,9 @@ def read_events(run_folder: Path) -> list[dict[str, Any]]:
             except json.JSONDecodeError:
                 continue
             if event["kind"] == "run_started":
-                resumed = event["resumed_from"] or 0
+                resumed = -1 if event["resumed_from"] is None else event["resumed_from"]
                 history = [
-                    old for old in history if old["kind"] != "run_finished" and old.get("clock", 0) <= resumed
+                    old for old in history if old["kind"] != "run_finished" and old.get("clock", -1) <= resumed
                 ]
             history.append(event)
     return history

@@ -1,0 +1,20 @@
+"""The one training loop, and what it needs: objective, optimizers, checkpoints, sinks."""
+
+from flyweight.training.objective import Loss, training_loss
+from flyweight.training.optimizers import OptimizerByRole, rates_by_role
+from flyweight.training.plan import ExecutionPlan
+from flyweight.training.run import RunResult, train, versions
+from flyweight.training.sinks import Sink, Sinks
+
+__all__ = [
+    "ExecutionPlan",
+    "Loss",
+    "OptimizerByRole",
+    "RunResult",
+    "Sink",
+    "Sinks",
+    "rates_by_role",
+    "train",
+    "training_loss",
+    "versions",
+]

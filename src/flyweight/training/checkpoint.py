@@ -1,0 +1,92 @@
+"""Checkpoints: safetensors for tensors, JSON for the rest, atomic, the newest few and milestones kept."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from flyweight.base import UserError, atomic_folder, write_json
+from flyweight.corpus import TextTokenizer
+from flyweight.inference import layout, list_checkpoints, read_state, read_tensors
+from flyweight.model import Decoder
+from flyweight.recipe import Recipe
+from flyweight.training.optimizers import OptimizerByRole
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands, beside its tensors."""
+
+    clock: int
+    step: int
+    sequence: int
+    optimizer: str
+    corpus: str
+    recipe_hash: str
+    milestone: bool
+    order: dict[str, Any] = field(default_factory=dict)
+    format: int = layout.CHECKPOINT_FORMAT
+
+
+def save_checkpoint(
+    run: Path, state: State, recipe: Recipe, tokenizer: TextTokenizer, decoder: Decoder, optimizer: OptimizerByRole
+) -> Path:
+    """Write a checkpoint that is either wholly there or not at all, and return its folder.
+
+    It is complete in itself: weights, optimizer, state, recipe and tokenizer.
+
+    Raises:
+        UserError: the disk is full; earlier checkpoints are intact.
+    """
+    path = run / layout.CHECKPOINTS_FOLDER / layout.checkpoint_name(state.clock)
+    with atomic_folder(path) as folder:
+        weights = {name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()}
+        save_file(weights, folder / layout.MODEL_FILE)
+        tensors = {name: value.detach().cpu().contiguous() for name, value in optimizer.state_tensors().items()}
+        save_file(tensors, folder / layout.OPTIMIZER_FILE)
+        write_json(folder / layout.RECIPE_FILE, recipe.to_dict())
+        write_json(folder / layout.STATE_FILE, asdict(state))
+        tokenizer.save(folder)
+    return path
+
+
+def prune_checkpoints(run: Path, keep: int) -> list[Path]:
+    """Delete all but the newest `keep` checkpoints and the milestones; what was deleted comes back."""
+    ordinary = [path for _, path in list_checkpoints(run) if not read_state(path).get("milestone")]
+    deleted = ordinary[:-keep]
+    for path in deleted:
+        # Renamed first: a kill in the middle of deleting must not leave half a checkpoint under its name.
+        gone = path.with_name(f".{path.name}.old.tmp")
+        path.rename(gone)
+        shutil.rmtree(gone)
+    return deleted
+
+
+def load_state(path: Path) -> State:
+    """The state of a checkpoint; a newer format or a broken file is a UserError."""
+    return State(**read_state(path))
+
+
+def load_tensors(path: Path, decoder: Decoder, optimizer: OptimizerByRole | None) -> None:
+    """Fill the decoder, and the optimizer where given, from a checkpoint.
+
+    Raises:
+        UserError: a file is missing or damaged, or holds another model.
+    """
+    device = next(decoder.parameters()).device
+    weights = read_tensors(path / layout.MODEL_FILE)
+    wanted = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    if wanted != found:
+        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+        raise UserError(
+            f"{path}: this checkpoint holds another model: {odd[0]} is {found.get(odd[0], 'absent')} there, "
+            f"{wanted.get(odd[0], 'absent')} in the recipe."
+        )
+    decoder.load_state_dict({name: value.to(device) for name, value in weights.items()})
+    if optimizer is not None:
+        optimizer.load_state_tensors(read_tensors(path / layout.OPTIMIZER_FILE))

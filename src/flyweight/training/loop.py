@@ -1,0 +1,255 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from flyweight.base import UserError, derive_seed
+from flyweight.corpus import OpenCorpus
+from flyweight.curriculum import Order, OrderState, Step, read_batch
+from flyweight.evaluation import BitsPerByte, bits_per_byte
+from flyweight.events import CheckpointSaved, Notice, Sampled, StageEntered, StepDone, Validated
+from flyweight.inference import DecoderModel, autocast, generate
+from flyweight.model import Decoder, Role, flops_per_token
+from flyweight.recipe import Recipe
+from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints, save_checkpoint
+from flyweight.training.folder import Start
+from flyweight.training.interrupt import Interruption
+from flyweight.training.objective import training_loss
+from flyweight.training.optimizers import OptimizerByRole, rates_by_role
+from flyweight.training.plan import ExecutionPlan
+from flyweight.training.sinks import Sinks
+
+
+@dataclass
+class _Window:
+    """What happened since the last log line; tensors stay on the device until it is written."""
+
+    cross_entropy: list[torch.Tensor]
+    z: list[torch.Tensor]
+    grad_norm: list[torch.Tensor]
+    targets: int = 0
+    flops: float = 0.0
+    since: float = 0.0
+
+    @classmethod
+    def new(cls) -> _Window:
+        return cls([], [], [], since=time.perf_counter())
+
+
+class Trainer:
+    """A run in memory: decoder, optimizer and clock, moved on step by step.
+
+    The whole state of a run is its clock, the weights and the optimizer; everything else is a pure
+    function of recipe, corpus and clock.
+    """
+
+    def __init__(
+        self, recipe: Recipe, corpus: OpenCorpus, run: Path, plan: ExecutionPlan, start: Start, sinks: Sinks
+    ):
+        self.recipe, self.corpus, self.run, self.plan, self.sinks = recipe, corpus, run, plan, sinks
+        self.order = Order(recipe, {name: stream.tokens for name, stream in corpus.train.items()})
+        self.schedule = self.order.schedule
+        self.device = torch.device(plan.device)
+        self.decoder = Decoder(recipe.model, recipe.parametrization).initialize(recipe.seed).to(self.device)
+        self.step = self._first_step(start)
+        self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
+        if start.checkpoint is not None and start.state is not None:
+            same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step.clock)
+            load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None)
+        self._flops = {
+            segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)
+            for segment in self.schedule.segments
+        }
+        self._stage: tuple[int, int, str] | None = None
+
+    def _first_step(self, start: Start) -> Step:
+        if start.state is None:
+            return self.schedule.step(0)
+        if not start.from_other_run and start.state.order:
+            self.order.restore(OrderState(start.state.order["block"], tuple(start.state.order["counts"])))
+        try:
+            return self.schedule.step_at_clock(start.state.clock)
+        except ValueError:
+            raise UserError(
+                f"{start.checkpoint}: no step of this recipe starts at {start.state.clock:,} tokens; keep "
+                f"batch_size and sequence_length up to there as they were, and change them by a knot."
+            ) from None
+
+    def _optimizer_kind(self, clock: int) -> str:
+        return [knot.kind for knot in self.recipe.training.optimizer if knot.at <= clock][-1]
+
+    def _optimizer_changes_at(self, clock: int) -> bool:
+        """Whether the step that starts at `clock` is the first of another optimizer: its state is fresh."""
+        knots = self.recipe.training.optimizer[1:]
+        return any(self.schedule.step(self.schedule.first_step_from(k.at)).clock == clock for k in knots)
+
+    def _new_optimizer(self, kind: str) -> OptimizerByRole:
+        return OptimizerByRole(self.decoder, self.recipe.training, kind)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every step of the recipe is done."""
+        return self.step.step >= self.schedule.steps
+
+    def train(self, interruption: Interruption, stop_after: int | None = None) -> None:
+        """Take steps until the recipe ends, `stop_after` tokens are reached, or a signal asks to stop."""
+        execution, evaluation = self.recipe.execution, self.recipe.evaluation
+        window = _Window.new()
+        self.decoder.train()
+        while not (self.finished or interruption.requested or (stop_after and self.step.clock >= stop_after)):
+            before = self.step
+            self._enter_stage(before)
+            rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
+            self._take_step(before, rates, window)
+            self.step = self.schedule.step(before.step + 1)
+            if self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
+                self._log(before, rates, window)
+                window = _Window.new()
+            paused = time.perf_counter()
+            if _passes(evaluation.every, before, self.step) and not self.finished:
+                self.validate()
+            milestone = any(before.clock < clock <= self.step.clock for clock in execution.milestones)
+            if (milestone or _passes(execution.checkpoint_every, before, self.step)) and not self.finished:
+                self.save(milestone)
+            window.since += time.perf_counter() - paused
+        if window.targets:
+            before = self.schedule.step(self.step.step - 1)
+            self._log(before, rates_by_role(self.recipe.training, self.decoder, before.middle), window)
+
+    def _enter_stage(self, step: Step) -> None:
+        kind = self._optimizer_kind(step.clock)
+        if kind != self.optimizer.kind:
+            self.optimizer = self._new_optimizer(kind)
+        stage = (step.batch_size, step.sequence_length, kind)
+        if stage != self._stage:
+            self.sinks.emit(StageEntered(step.step, step.clock, *stage))
+            self._stage = stage
+
+    def _take_step(self, step: Step, rates: dict[Role, float], window: _Window) -> None:
+        """Forward and backward over micro-batches, then one update. The loss is over the whole batch's targets."""
+        training = self.recipe.training
+        tokens = read_batch(self.order.step_sequences(step), self.corpus.train)
+        z_coefficient = training.z_loss.at(step.clock)
+        targets = step.tokens
+        cross_entropy = torch.zeros((), device=self.device)
+        z = torch.zeros_like(cross_entropy)
+        size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
+        for rows in tokens.split(size):
+            rows = rows.to(self.device, non_blocking=True)
+            with autocast(self.device, self.plan.precision):
+                hidden = self.decoder(rows[:, :-1])
+            loss = training_loss(
+                hidden,
+                self.decoder.readout_weight,
+                rows[:, 1:],
+                logits_multiplier=self.decoder.multipliers.logits,
+                z_coefficient=z_coefficient,
+                compute_dtype=self.plan.compute_dtype,
+            )
+            (loss.total / targets).backward()
+            cross_entropy += loss.cross_entropy
+            z += loss.z
+        norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
+        self.optimizer.step(rates, training.weight_decay.at(step.clock))
+        window.cross_entropy.append(cross_entropy)
+        window.z.append(z)
+        window.grad_norm.append(norm)
+        window.targets += targets
+        window.flops += targets * self._flops[step.sequence_length]
+
+    def _log(self, step: Step, rates: dict[Role, float], window: _Window) -> None:
+        """Emit the mean over the steps since the last line; `step` is the last of them."""
+        training = self.recipe.training
+        loss = float(torch.stack(window.cross_entropy).sum()) / window.targets
+        seconds = time.perf_counter() - window.since  # after the line above, which waits for the device
+        end = self.schedule.step(step.step + 1)
+        self.sinks.emit(
+            StepDone(
+                step=end.step,
+                clock=end.clock,
+                loss=loss,
+                z_loss=float(torch.stack(window.z).sum()) / window.targets,
+                grad_norm=float(torch.stack(window.grad_norm).mean()),
+                learning_rate=rates[Role.HIDDEN],
+                weight_decay=training.weight_decay.at(step.clock),
+                z_loss_coefficient=training.z_loss.at(step.clock),
+                batch_size=step.batch_size,
+                sequence_length=step.sequence_length,
+                seconds=seconds,
+                tokens_per_second=window.targets / seconds,
+                share_of_peak=window.flops / seconds / self.plan.peak_flops if self.plan.peak_flops else None,
+                realised=self.order.realised(end.sequence),
+            )
+        )
+        if not loss < float("inf"):
+            raise UserError(
+                f"the loss became {loss} by step {end.step} ({end.clock:,} tokens); the last checkpoint is kept. "
+                f"A lower learning rate or a longer warm-up usually mends this."
+            )
+
+    def validate(self, full: bool = False) -> dict[str, BitsPerByte]:
+        """Measure bits per byte on each source's held-out text, and let the model write a little."""
+        begin = time.perf_counter()
+        self.decoder.eval()
+        model = DecoderModel(
+            self.decoder, self.corpus.tokenizer, self.plan.precision, max_length=self.step.sequence_length
+        )
+        limit = None if full else self.recipe.evaluation.tokens
+        results = {
+            name: bits_per_byte(model, held_out, limit) for name, held_out in self.corpus.held_out.items()
+        }
+        self.sinks.emit(
+            Validated(
+                step=self.step.step,
+                clock=self.step.clock,
+                bits_per_byte={name: result.bits_per_byte for name, result in results.items()},
+                loss={name: result.loss for name, result in results.items()},
+                full=full,
+                seconds=time.perf_counter() - begin,
+            )
+        )
+        if self.step.step:
+            seed = derive_seed(self.recipe.seed, "sample", self.step.clock)
+            text = generate(model, "", max_new_tokens=64, temperature=0.8, top_p=0.95, seed=seed)
+            self.sinks.emit(Sampled(self.step.clock, "", text))
+        self.decoder.train()
+        return results
+
+    def save(self, milestone: bool = False) -> Path:
+        """Write a checkpoint at the clock, then delete what is no longer to be kept."""
+        begin = time.perf_counter()
+        order = self.order.state
+        state = State(
+            clock=self.step.clock,
+            step=self.step.step,
+            sequence=self.step.sequence,
+            optimizer=self.optimizer.kind,
+            corpus=self.corpus.fingerprint,
+            milestone=milestone,
+            order={"block": order.block, "counts": [int(count) for count in order.counts]},
+        )
+        path = save_checkpoint(
+            self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer
+        )
+        prune_checkpoints(self.run, self.recipe.execution.keep_checkpoints)
+        self.sinks.emit(
+            CheckpointSaved(
+                step=self.step.step,
+                clock=self.step.clock,
+                path=str(path.relative_to(self.run)),
+                milestone=milestone,
+                seconds=time.perf_counter() - begin,
+            )
+        )
+        return path
+
+
+def _passes(interval: int, before: Step, after: Step) -> bool:
+    """Whether a multiple of `interval` tokens lies in (before, after]."""
+    return interval > 0 and before.clock // interval < after.clock // interval

@@ -1,0 +1,122 @@
+"""An attempt at a run: from recipe, corpus and folder to the end of training, or to a clean stop."""
+
+from __future__ import annotations
+
+import platform
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import transformers
+
+from flyweight import __version__
+from flyweight.corpus import OpenCorpus
+from flyweight.events import EventWriter, Notice, RunFinished, RunStarted, read_events
+from flyweight.inference import list_checkpoints
+from flyweight.model import parameter_counts
+from flyweight.recipe import Recipe, identity_hash
+from flyweight.training.folder import open_run
+from flyweight.training.interrupt import Interruption
+from flyweight.training.loop import Trainer
+from flyweight.training.plan import apply_plan, describe_corpus, frozen_plan
+from flyweight.training.sinks import Sink, Sinks, standard_sinks
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How an attempt ended."""
+
+    run: Path
+    checkpoint: Path
+    clock: int
+    finished: bool
+
+
+def train(
+    recipe: Recipe,
+    corpus: OpenCorpus,
+    run: Path,
+    *,
+    start_from: str | None = None,
+    stop_after: int | None = None,
+    sinks: Sequence[Sink] | None = None,
+) -> RunResult:
+    """Train `recipe` on `corpus` in the folder `run`; a folder that holds this run goes on where it stopped.
+
+    SIGINT and SIGTERM end the attempt after the step in hand, with a checkpoint.
+
+    Args:
+        recipe: what to train.
+        corpus: its token shards.
+        run: the run's folder.
+        start_from: RUN@TOKENS of another run to start from.
+        stop_after: stop, with a checkpoint, once this clock is reached.
+        sinks: where events go beside events.jsonl; the terminal and TensorBoard by default.
+
+    Raises:
+        UserError: the folder is another run's, the disk is full, the loss is not finite.
+    """
+    start = open_run(run, recipe, corpus.fingerprint, start_from)
+    plan, changes = frozen_plan(run, recipe.execution, corpus)
+    apply_plan(plan)
+    attempt = uuid.uuid4().hex[:8]
+    with Interruption() as interruption, Sinks(
+        EventWriter(run, attempt), standard_sinks(recipe, run) if sinks is None else sinks
+    ) as out:
+        begin = time.perf_counter()
+        trainer = Trainer(recipe, corpus, run, plan, start, out)
+        out.emit(
+            RunStarted(
+                name=recipe.name,
+                recipe_hash=identity_hash(recipe),
+                resumed_from=start.state.clock if start.state else None,
+                steps=trainer.schedule.steps,
+                tokens=trainer.schedule.tokens,
+                parameters=parameter_counts(recipe.model)["total"],
+                plan=asdict(plan),
+                versions=versions(),
+            )
+        )
+        for note in (*recipe.notes, *changes):
+            out.emit(Notice(note))
+        reason = "failed"
+        try:
+            if start.state is None:
+                trainer.validate()
+            trainer.train(interruption, stop_after)
+            if trainer.finished and not _has_full_validation(run, trainer.step.clock):
+                trainer.validate(full=True)
+            if not _is_saved(run, trainer.step.clock):
+                trainer.save()
+            reason = "finished" if trainer.finished else "interrupted"
+        except Exception as error:
+            reason = f"failed: {type(error).__name__}: {error}"
+            raise
+        finally:
+            seconds = time.perf_counter() - begin
+            out.emit(RunFinished(trainer.step.step, trainer.step.clock, reason, seconds))
+    newest = list_checkpoints(run)[-1]
+    return RunResult(run, newest[1], newest[0], trainer.finished)
+
+
+def _has_full_validation(run: Path, clock: int) -> bool:
+    return any(
+        event["kind"] == "validated" and event["full"] and event["clock"] == clock for event in read_events(run)
+    )
+
+
+def _is_saved(run: Path, clock: int) -> bool:
+    return any(saved == clock for saved, _ in list_checkpoints(run))
+
+
+def versions() -> dict[str, str]:
+    """What a run's numbers depend on."""
+    return {
+        "flyweight": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }

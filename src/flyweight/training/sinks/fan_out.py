@@ -1,0 +1,62 @@
+"""One event in, every sink served; the record first, since it is the truth and the rest are views."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, Self
+
+from flyweight.events import Event, EventWriter, Notice
+from flyweight.recipe import Recipe
+
+
+class Sink(Protocol):
+    """A view of the event stream."""
+
+    def handle(self, event: Event) -> None:
+        """Take one event in."""
+        ...
+
+    def close(self) -> None:
+        """The attempt is over."""
+        ...
+
+
+class Sinks:
+    """The record and the views of one attempt; closes them all when left."""
+
+    def __init__(self, record: EventWriter, views: Iterable[Sink]):
+        self._record = record
+        self._views = list(views)
+
+    def emit(self, event: Event) -> None:
+        """Write `event` to the record, then show it."""
+        self._record.write(event)
+        for view in self._views:
+            view.handle(event)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for view in self._views:
+            view.close()
+        self._record.close()
+
+
+def standard_sinks(recipe: Recipe, run: Path) -> list[Sink]:
+    """A dashboard or plain lines, and TensorBoard where it is installed and wanted."""
+    from flyweight.training.sinks.dashboard import Dashboard
+    from flyweight.training.sinks.lines import PlainLines
+    from flyweight.training.sinks.tensorboard import tensorboard_sink
+
+    terminal: Sink = Dashboard() if sys.stdout.isatty() else PlainLines()
+    sinks = [terminal]
+    if recipe.execution.tensorboard:
+        views = tensorboard_sink(run)
+        if views is None:
+            terminal.handle(Notice("TensorBoard is not installed (pip install 'flyweight[track]'); no such files."))
+        else:
+            sinks.append(views)
+    return sinks
