@@ -1,0 +1,34 @@
+"""The decoder, and everything that can be said about it without training it.
+
+`decoder` is the place to start reading; `attention` and `layers` are its parts, `cache` makes generation
+fast, `parametrization` holds the one table of roles, `mapping` folds a decoder onto stock Hugging Face
+classes and `cost` counts.
+"""
+
+from flyweight.model.cache import KVCache
+from flyweight.model.cost import flops_per_token, parameter_counts
+from flyweight.model.decoder import Decoder
+from flyweight.model.mapping import stock_class, to_stock
+from flyweight.model.parametrization import (
+    Multipliers,
+    Role,
+    RoleRule,
+    multipliers,
+    parameter_roles,
+    role_rules,
+)
+
+__all__ = [
+    "Decoder",
+    "KVCache",
+    "Multipliers",
+    "Role",
+    "RoleRule",
+    "flops_per_token",
+    "multipliers",
+    "parameter_counts",
+    "parameter_roles",
+    "role_rules",
+    "stock_class",
+    "to_stock",
+]
