@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flyweight.recipe import Recipe, all_keys
-from flyweight.recipe.reference import render_reference
+from flyweight.recipe.reference import key_lines, render_reference
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "recipe.md"
 
@@ -36,3 +36,18 @@ def test_kinds_are_those_of_the_schema():
     )
     assert kinds["name"] == kinds["execution.device"] == kinds["sources.*.path"] == "execution"
     assert kinds["evaluation.tasks"] == "execution"
+
+
+def test_lines_of_plain_text():
+    lines = key_lines()
+    names = [line.split(" (")[0] for line in lines]
+    assert len(names) == len(set(names))
+    assert (
+        "training.tokens (tokens; needed): Tokens to train on; the run takes as many whole steps as fit."
+        in lines
+    )
+    assert not [line for line in lines if "`" in line or "](#" in line or line.endswith(": ")]
+    execution = key_lines(execution_only=True)
+    assert set(execution) < set(lines)
+    assert {"name", "tokenizer.path", "execution.device"} <= {line.split(" (")[0] for line in execution}
+    assert not [line for line in execution if line.startswith(("model.", "training.", "seed"))]

@@ -1,11 +1,14 @@
-"""The reference page of the recipe, written from the schema: `python -m flyweight.recipe.reference`."""
+"""Every key of the recipe for people, read from the schema.
+
+`python -m flyweight.recipe.reference` prints the reference page.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args, get_origin
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -123,41 +126,63 @@ def _default(name: str, field: FieldInfo) -> str:
     return f"`{json.dumps(value, ensure_ascii=False)}`"
 
 
-def _table(section: type[BaseModel], prefix: str = "", execution: bool | None = False) -> str:
-    """A Markdown table of a section's own keys; `execution` None leaves the column out."""
+class Row(NamedTuple):
+    """One key of the recipe."""
+
+    key: str
+    type: str
+    default: str
+    kind: str
+    description: str
+
+
+def _rows(section: type[BaseModel], prefix: str = "", execution: bool = False) -> list[Row]:
+    """A section's own keys, without those of the sections inside it."""
     inner = {name.removesuffix(".*") for name, _ in _parts(section)}
-    head = ["key", "type", "default", *([] if execution is None else ["kind"]), "what it is"]
-    rows = [head, ["---"] * len(head)]
-    for name, field in section.model_fields.items():
-        if name in inner:
-            continue
-        row = [f"`{prefix}{name}`", _type(field.annotation, field.metadata), _default(name, field)]
-        if execution is not None:
-            row.append("execution" if execution or field.json_schema_extra == EXECUTION else "identity")
-        rows.append([*row, " ".join((field.description or "").split())])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
+    return [
+        Row(
+            prefix + name,
+            _type(field.annotation, field.metadata),
+            _default(name, field),
+            "execution" if execution or field.json_schema_extra == EXECUTION else "identity",
+            " ".join((field.description or "").split()),
+        )
+        for name, field in section.model_fields.items()
+        if name not in inner
+    ]
+
+
+def _table(rows: list[Row], with_kind: bool = True) -> str:
+    columns = [name for name in Row._fields if with_kind or name != "kind"]
+    lines = [columns, ["---"] * len(columns)]
+    for row in rows:
+        cells = row._replace(key=f"`{row.key}`")._asdict()
+        lines.append([cells[column].replace("|", "\\|") for column in columns])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _sections(
+    section: type[BaseModel] = Recipe, prefix: str = "", execution: bool = False
+) -> Iterator[tuple[str, type[BaseModel], list[Row]]]:
+    """Every section with its prefix and its rows, in the order of the schema."""
+    yield prefix, section, _rows(section, prefix, execution)
+    for name, part in _parts(section):
+        field = section.model_fields[name.removesuffix(".*")]
+        yield from _sections(part, f"{prefix}{name}.", execution or field.json_schema_extra == EXECUTION)
 
 
 def _prose(section: type[BaseModel]) -> str:
     return re.sub(r"\n[ \t]+", "\n", (section.__doc__ or "").strip())
 
 
-def _section(section: type[BaseModel], prefix: str, execution: bool) -> list[str]:
-    """The page's part on one section and on those inside it, in the order of the schema."""
-    text = [f"## `{prefix.removesuffix('.')}`", _prose(section), _table(section, prefix, execution)]
-    for name, part in _parts(section):
-        field = section.model_fields[name.removesuffix(".*")]
-        if part is not Timeline:
-            text += _section(part, f"{prefix}{name}.", execution or field.json_schema_extra == EXECUTION)
-    return text
-
-
 def render_reference() -> str:
     """The page as Markdown: every key with its type, its default, its kind and what it is."""
-    text = [_INTRODUCTION.strip(), "## The file", _table(Recipe)]
-    for name, part in _parts(Recipe):
-        field = Recipe.model_fields[name.removesuffix(".*")]
-        text += _section(part, f"{name}.", field.json_schema_extra == EXECUTION)
+    text = [_INTRODUCTION.strip()]
+    for prefix, section, rows in _sections():
+        heading = (
+            ["## The file"] if section is Recipe else [f"## `{prefix.removesuffix('.')}`", _prose(section)]
+        )
+        text += [*heading, _table(rows)]
     text += [_TIMELINE.strip()]
     for title, shape in (
         ("### A knot", Knot),
@@ -165,8 +190,21 @@ def render_reference() -> str:
         ("### A mixture knot", MixtureKnot),
         ("### An optimizer knot", OptimizerKnot),
     ):
-        text += [title, _prose(shape), _table(shape, execution=None)]
+        text += [title, _prose(shape), _table(_rows(shape), with_kind=False)]
     return "\n\n".join(text) + "\n"
+
+
+def key_lines(execution_only: bool = False) -> list[str]:
+    """A line of plain text for every key: `key (type; default): what it is`."""
+    lines = []
+    for _, _, rows in _sections():
+        for row in rows:
+            if execution_only and row.kind != "execution":
+                continue
+            facts = "; ".join(filter(None, (row.type, row.default)))
+            line = f"{row.key} ({facts}): {row.description}"
+            lines.append(re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", line).replace("`", ""))
+    return lines
 
 
 if __name__ == "__main__":
