@@ -72,9 +72,9 @@ def rotary_tables(positions: Tensor, head_dim: int, rope_theta: float) -> tuple[
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Turn each pair (i, i + C/2) of `x` (B, H, T, C) by its angle: transformers' "rotate half" order.
 
-    The result is float32, whatever `x` is: late positions turn by angles that bfloat16 cannot tell apart.
+    The result is float32 as the tables are, whatever `x` is: in bfloat16 late positions would run together.
     """
-    first, second = x.float().chunk(2, dim=-1)
+    first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)
 
 
