@@ -4,4 +4,12 @@ from flyweight.base.errors import UserError
 from flyweight.base.files import atomic_folder, atomic_write, explain_full_disk, read_json, write_json
 from flyweight.base.seeds import derive_seed
 
-__all__ = ["UserError", "atomic_folder", "atomic_write", "derive_seed", "explain_full_disk", "read_json", "write_json"]
+__all__ = [
+    "UserError",
+    "atomic_folder",
+    "atomic_write",
+    "derive_seed",
+    "explain_full_disk",
+    "read_json",
+    "write_json",
+]

@@ -5,6 +5,7 @@ from flyweight.training.optimizers import OptimizerByRole, rates_by_role
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.run import RunResult, train, versions
 from flyweight.training.sinks import Sink, Sinks
+from flyweight.training.speed import measured_speed
 
 __all__ = [
     "ExecutionPlan",
@@ -13,6 +14,7 @@ __all__ = [
     "RunResult",
     "Sink",
     "Sinks",
+    "measured_speed",
     "rates_by_role",
     "train",
     "training_loss",

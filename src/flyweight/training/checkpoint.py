@@ -26,14 +26,19 @@ class State:
     sequence: int
     optimizer: str
     corpus: str
-    recipe_hash: str
+    """Fingerprint of the token shards."""
     milestone: bool
     order: dict[str, Any] = field(default_factory=dict)
     format: int = layout.CHECKPOINT_FORMAT
 
 
 def save_checkpoint(
-    run: Path, state: State, recipe: Recipe, tokenizer: TextTokenizer, decoder: Decoder, optimizer: OptimizerByRole
+    run: Path,
+    state: State,
+    recipe: Recipe,
+    tokenizer: TextTokenizer,
+    decoder: Decoder,
+    optimizer: OptimizerByRole,
 ) -> Path:
     """Write a checkpoint that is either wholly there or not at all, and return its folder.
 
@@ -46,7 +51,9 @@ def save_checkpoint(
     with atomic_folder(path) as folder:
         weights = {name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()}
         save_file(weights, folder / layout.MODEL_FILE)
-        tensors = {name: value.detach().cpu().contiguous() for name, value in optimizer.state_tensors().items()}
+        tensors = {
+            name: value.detach().cpu().contiguous() for name, value in optimizer.state_tensors().items()
+        }
         save_file(tensors, folder / layout.OPTIMIZER_FILE)
         write_json(folder / layout.RECIPE_FILE, recipe.to_dict())
         write_json(folder / layout.STATE_FILE, asdict(state))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +44,7 @@ def open_run(run: Path, recipe: Recipe, corpus: str, start_from: str | None = No
         write_recipe(written, recipe)
         return _start_elsewhere(start_from, recipe) if start_from else Start(None, None)
     _same_run(run, load_recipe(written), recipe)
+    _sweep(run)
     checkpoints = list_checkpoints(run)
     if not checkpoints:
         return _start_elsewhere(start_from, recipe) if start_from else Start(None, None)
@@ -57,10 +59,18 @@ def open_run(run: Path, recipe: Recipe, corpus: str, start_from: str | None = No
     return Start(newest, state)
 
 
+def _sweep(run: Path) -> None:
+    """Remove what a kill in the middle of saving or deleting a checkpoint left behind."""
+    for leftover in (run / layout.CHECKPOINTS_FOLDER).glob(".*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def _same_run(run: Path, old: Recipe, new: Recipe) -> None:
     differences = identity_differences(old, new)
     if differences:
-        shown = "; ".join(differences[:5]) + (f"; and {len(differences) - 5} more" if len(differences) > 5 else "")
+        shown = "; ".join(differences[:5]) + (
+            f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
+        )
         raise UserError(
             f"{run}: this folder holds a run of another recipe, which differs in {shown}. Choose another "
             f"folder, or start a new run from this one with --from {run}."
@@ -93,4 +103,6 @@ def write_recipe(path: Path, recipe: Recipe) -> None:
     text = io.StringIO()
     yaml.dump(recipe.to_dict(), text)
     with atomic_write(path) as file:
-        file.write(f"# The resolved recipe of this run: every value, with defaults filled in.\n{text.getvalue()}")
+        file.write(
+            f"# The resolved recipe of this run: every value, with defaults filled in.\n{text.getvalue()}"
+        )

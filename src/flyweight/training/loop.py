@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,7 +12,7 @@ from flyweight.base import UserError, derive_seed
 from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Order, OrderState, Step, read_batch
 from flyweight.evaluation import BitsPerByte, bits_per_byte
-from flyweight.events import CheckpointSaved, Notice, Sampled, StageEntered, StepDone, Validated
+from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, Validated
 from flyweight.inference import DecoderModel, autocast, generate
 from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
@@ -60,7 +59,9 @@ class Trainer:
         self.step = self._first_step(start)
         self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
         if start.checkpoint is not None and start.state is not None:
-            same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step.clock)
+            same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(
+                self.step.clock
+            )
             load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)

@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from flyweight.base import read_json, write_json
+from flyweight.corpus import OpenCorpus
 from flyweight.inference import Precision, choose_precision, layout, pick_device
 from flyweight.recipe import Execution
 
 # Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
 # micro-batches gain nothing (measured: 4, 8 and 16 x 512 tokens within a tenth of each other).
+_DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic")
+"""The execution keys that the plan resolves."""
+
 _MICRO_TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 32_768}
 
 
@@ -54,14 +58,6 @@ class ExecutionPlan:
         passes = -(-sequences // min(wanted, sequences))
         return -(-sequences // passes)
 
-    def smaller(self) -> ExecutionPlan | None:
-        """The same plan with half the micro-batch, or None when it cannot get smaller."""
-        if self.micro_batch is not None:
-            halved = {**asdict(self), "micro_batch": self.micro_batch // 2}
-            return ExecutionPlan(**halved) if self.micro_batch > 1 else None
-        halved = {**asdict(self), "micro_tokens": self.micro_tokens // 2}
-        return ExecutionPlan(**halved) if self.micro_tokens > 1 else None
-
 
 def resolve_plan(execution: Execution) -> ExecutionPlan:
     """Decide every `auto`, by trial where only a trial can tell."""
@@ -81,44 +77,61 @@ def resolve_plan(execution: Execution) -> ExecutionPlan:
     )
 
 
-def frozen_plan(run: Path, execution: Execution) -> tuple[ExecutionPlan, list[str]]:
+def frozen_plan(run: Path, execution: Execution, corpus: OpenCorpus) -> tuple[ExecutionPlan, list[str]]:
     """The plan of a run folder: the stored one, resolved anew for what the user changed since.
 
+    What the corpus holds is written beside it, so that reports and cards need nothing but the run.
     Returns the plan and sentences on what differs from the attempt before.
     """
     wanted = execution.model_dump(mode="json")
-    stored = read_plan(run)
+    stored = _read(run)
     if stored is None:
         plan = resolve_plan(execution)
-        _store(run, wanted, plan)
-        return plan, []
-    plan = ExecutionPlan(**stored["plan"])
-    deciding = ("device", "precision", "micro_batch", "threads", "deterministic")
-    changed = [key for key in deciding if stored["execution"].get(key) != wanted[key]]
-    if not changed:
-        return plan, []
-    new = asdict(resolve_plan(execution))
-    if not {"device", "precision"} & set(changed):
-        new["precision"], new["peak_flops"] = plan.precision, plan.peak_flops
-    plan = ExecutionPlan(**new)
-    _store(run, wanted, plan)
-    return plan, [f"execution.{key}: {stored['execution'].get(key)} -> {wanted[key]}" for key in changed]
+        changes: list[str] = []
+    else:
+        plan = ExecutionPlan(**stored["plan"])
+        before = stored["execution"]
+        changes = [
+            f"execution.{key}: {before.get(key)} -> {wanted[key]}"
+            for key in _DECIDING
+            if before.get(key) != wanted[key]
+        ]
+        if changes:
+            plan = _resolved_anew(plan, before, execution)
+    write_json(
+        run / layout.PLAN_FILE,
+        {"execution": wanted, "plan": asdict(plan), "corpus": describe_corpus(corpus)},
+    )
+    return plan, changes
 
 
-def read_plan(run: Path) -> dict[str, Any] | None:
-    """The frozen execution plan of a run folder, if it has one."""
+def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], execution: Execution) -> ExecutionPlan:
+    """What the user left as it was keeps its old resolution: `auto` must not flip between attempts."""
+    new = resolve_plan(execution)
+    if before["device"] == execution.device and before["precision"] == execution.precision:
+        return replace(new, precision=old.precision, peak_flops=old.peak_flops)
+    return new
+
+
+def describe_corpus(corpus: OpenCorpus) -> dict[str, Any]:
+    """What a run was trained on, by source: for reports and model cards."""
+    return {
+        name: {
+            "kind": source.kind,
+            "licence": source.licence,
+            "documents": source.train.documents,
+            "tokens": source.train.tokens,
+            "bytes": source.train.bytes,
+            "held_out_documents": source.held_out.documents,
+            "held_out_bytes": source.held_out.bytes,
+        }
+        for name, source in corpus.manifest.sources.items()
+    }
+
+
+def _read(run: Path) -> dict[str, Any] | None:
     path = run / layout.PLAN_FILE
     return read_json(path, "execution plan") if path.exists() else None
-
-
-def store_plan(run: Path, execution: Execution, plan: ExecutionPlan) -> None:
-    """Freeze `plan` in the run's folder."""
-    _store(run, execution.model_dump(mode="json"), plan)
-
-
-def _store(run: Path, execution: dict[str, Any], plan: ExecutionPlan) -> None:
-    stored = read_plan(run) or {}
-    write_json(run / layout.PLAN_FILE, {**stored, "execution": execution, "plan": asdict(plan)})
 
 
 def apply_plan(plan: ExecutionPlan) -> None:

@@ -21,7 +21,7 @@ from flyweight.recipe import Recipe, identity_hash
 from flyweight.training.folder import open_run
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
-from flyweight.training.plan import apply_plan, describe_corpus, frozen_plan
+from flyweight.training.plan import apply_plan, frozen_plan
 from flyweight.training.sinks import Sink, Sinks, standard_sinks
 
 
@@ -63,9 +63,10 @@ def train(
     plan, changes = frozen_plan(run, recipe.execution, corpus)
     apply_plan(plan)
     attempt = uuid.uuid4().hex[:8]
-    with Interruption() as interruption, Sinks(
-        EventWriter(run, attempt), standard_sinks(recipe, run) if sinks is None else sinks
-    ) as out:
+    with (
+        Interruption() as interruption,
+        Sinks(EventWriter(run, attempt), standard_sinks(recipe, run) if sinks is None else sinks) as out,
+    ):
         begin = time.perf_counter()
         trainer = Trainer(recipe, corpus, run, plan, start, out)
         out.emit(
@@ -104,7 +105,8 @@ def train(
 
 def _has_full_validation(run: Path, clock: int) -> bool:
     return any(
-        event["kind"] == "validated" and event["full"] and event["clock"] == clock for event in read_events(run)
+        event["kind"] == "validated" and event["full"] and event["clock"] == clock
+        for event in read_events(run)
     )
 
 

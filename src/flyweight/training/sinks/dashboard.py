@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
@@ -22,7 +24,7 @@ def sparkline(values: list[float], width: int) -> str:
         return ""
     width = min(width, len(values))
     borders = [round(i * len(values) / width) for i in range(width + 1)]
-    means = [sum(values[a:b]) / (b - a) for a, b in zip(borders, borders[1:], strict=False)]
+    means = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(borders)]
     low, high = min(means), max(means)
     span = (high - low) or 1.0
     return "".join(_BLOCKS[min(7, int(8 * (mean - low) / span))] for mean in means)
@@ -101,7 +103,9 @@ class Dashboard:
             peak = "" if last.share_of_peak is None else f" · {last.share_of_peak:.0%} of peak"
             table.add_row("speed", f"{progress.speed:,.0f} tokens/s{peak}")
             stage = progress.stage
-            shape = f" · {stage.batch_size} x {stage.sequence_length} tokens · {stage.optimizer}" if stage else ""
+            shape = (
+                f" · {stage.batch_size} x {stage.sequence_length} tokens · {stage.optimizer}" if stage else ""
+            )
             table.add_row("learning rate", f"{last.learning_rate:.2e} · gradient {last.grad_norm:.2f}{shape}")
         if self._saved:
             table.add_row("checkpoint", self._saved)

@@ -56,7 +56,9 @@ def standard_sinks(recipe: Recipe, run: Path) -> list[Sink]:
     if recipe.execution.tensorboard:
         views = tensorboard_sink(run)
         if views is None:
-            terminal.handle(Notice("TensorBoard is not installed (pip install 'flyweight[track]'); no such files."))
+            terminal.handle(
+                Notice("TensorBoard is not installed (pip install 'flyweight[track]'); no such files.")
+            )
         else:
             sinks.append(views)
     return sinks

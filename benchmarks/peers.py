@@ -1,0 +1,270 @@
+"""The same model in our loop and in a Hugging Face Trainer: same weights, same batches, one run.
+
+The Trainer drives; every few of its steps a callback lets our loop take as many, and each is timed on
+its own. So both meet the same moments of a noisy machine, and at the end both have trained on the
+same batches from the same initial weights.
+
+    python benchmarks/peers.py --corpora FOLDER --out benchmarks/results/NAME.json
+
+FOLDER holds textbooks, books, math and python_docs as .jsonl.zst. Without --corpora the text that is
+on every machine is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.utils.data import Dataset, SequentialSampler
+
+from flyweight.base import write_json
+from flyweight.corpus import OpenCorpus, prepare
+from flyweight.curriculum import Order, read_batch
+from flyweight.evaluation import bits_per_byte
+from flyweight.events import EventWriter, StepDone
+from flyweight.inference import DecoderModel
+from flyweight.model import Decoder, Role, parameter_roles, to_stock
+from flyweight.recipe import Recipe, load_recipe, recipe_from_dict
+from flyweight.training.folder import open_run
+from flyweight.training.interrupt import Interruption
+from flyweight.training.loop import Trainer
+from flyweight.training.plan import apply_plan, frozen_plan
+from flyweight.training.run import versions
+from flyweight.training.sinks import Sinks
+
+SHARES = {"textbooks": 0.5, "books": 0.2, "math": 0.15, "python_docs": 0.15}
+
+
+def gpt_s_recipe(corpora: Path | None, tokens: str, limit: str, exclusive: bool) -> Recipe:
+    """GPT-S-5M's recipe over `tokens` tokens of other sources, with or without exclusive attention."""
+    values = load_recipe("gpt-s-5m").to_dict()
+    if corpora is None:
+        shares = {"english": 0.6, "python": 0.4}
+        values["sources"] = {name: {"kind": "builtin", "builtin": name, "limit": limit} for name in shares}
+    else:
+        shares = SHARES
+        values["sources"] = {
+            name: {"kind": "files", "path": str(corpora / f"{name}.jsonl.zst"), "limit": limit}
+            for name in shares
+        }
+    values["name"] = "gpt-s-5m" if exclusive else "gpt-s-5m-gqa"
+    values["training"]["mixture"] = [{"at": 0, "weights": shares}]
+    values["model"]["exclusive_attention"] = exclusive
+    values["corpus"]["held_out"] = 0.02
+    values["corpus"]["held_out_limit"] = "400KB"
+    return recipe_from_dict(values).scaled(tokens)
+
+
+class OrderedSequences(Dataset):
+    """Sequence n of the run, as the Trainer wants it: T+1 tokens that are their own labels."""
+
+    def __init__(self, order: Order, corpus: OpenCorpus):
+        self._order, self._corpus = order, corpus
+
+    def __len__(self) -> int:
+        return self._order.schedule.sequences
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        tokens = read_batch(self._order.sequences(number, 1), self._corpus.train)[0]
+        return {"input_ids": tokens, "labels": tokens}
+
+
+class SequentialTrainer(transformers.Trainer):
+    """A Trainer that takes its examples in order."""
+
+    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
+        return SequentialSampler(self.train_dataset)
+
+
+class TakeTurns(transformers.TrainerCallback):
+    """After every `turn` steps of the Trainer, our loop takes as many; both are timed."""
+
+    def __init__(self, ours: Trainer, turn: int):
+        self.ours, self.turn = ours, turn
+        self.seconds: dict[str, list[float]] = {"flyweight": [], "trainer": []}
+        self._begin = 0.0
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._begin = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % self.turn and state.global_step != state.max_steps:
+            return
+        self.seconds["trainer"].append(time.perf_counter() - self._begin)
+        until = self.ours.schedule.step(state.global_step).clock
+        begin = time.perf_counter()
+        self.ours.train(Interruption(), stop_after=until)
+        self.seconds["flyweight"].append(time.perf_counter() - begin)
+        self._begin = time.perf_counter()
+
+
+class Losses:
+    """Keeps our loop's losses."""
+
+    def __init__(self) -> None:
+        self.curve: list[tuple[int, float]] = []
+
+    def handle(self, event: Any) -> None:
+        if isinstance(event, StepDone):
+            self.curve.append((event.step, event.loss))
+
+    def close(self) -> None:
+        pass
+
+
+def peer(ours: Trainer, folder: Path, micro_batch: int) -> tuple[Any, SequentialTrainer]:
+    """A transformers model with our decoder's present weights, in a Trainer with our recipe's settings."""
+    recipe, schedule = ours.recipe, ours.schedule
+    config, state = to_stock(ours.decoder.state_dict(), recipe.model, recipe.parametrization)
+    cls = getattr(transformers, config["architectures"][0])
+    model = cls(cls.config_class(**{**config, "use_cache": False}))
+    model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    model.to(ours.device)
+    training = recipe.training
+    gains = [p for name, p in model.named_parameters() if p.ndim == 1]
+    matrices = [p for name, p in model.named_parameters() if p.ndim > 1]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": training.weight_decay.at(0)},
+            {"params": gains, "weight_decay": 0.0},
+        ],
+        lr=1.0,
+        betas=(training.adamw.beta1, training.adamw.beta2),
+        eps=training.adamw.eps,
+        fused=True,
+    )
+    rate = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: training.learning_rate.at(schedule.step(min(step, schedule.steps - 1)).middle)
+    )
+    rows = schedule.segments[0].batch_size
+    arguments = transformers.TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=micro_batch,
+        gradient_accumulation_steps=rows // micro_batch,
+        max_steps=schedule.steps,
+        bf16=ours.plan.precision == "bfloat16",
+        use_cpu=ours.device.type == "cpu",
+        max_grad_norm=training.gradient_clip,
+        logging_steps=10,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        seed=0,
+    )
+    order = Order(recipe, {name: stream.tokens for name, stream in ours.corpus.train.items()})
+    trainer = SequentialTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=OrderedSequences(order, ours.corpus),
+        optimizers=(optimizer, rate),
+        data_collator=lambda rows: {key: torch.stack([row[key] for row in rows]) for key in rows[0]},
+    )
+    return model, trainer
+
+
+def compare(recipe: Recipe, corpus: OpenCorpus, folder: Path, turn: int) -> dict[str, Any]:
+    """Train both, in turns, and say how they did."""
+    run = folder / "run"
+    start = open_run(run, recipe, corpus.fingerprint)
+    plan, _ = frozen_plan(run, recipe.execution, corpus)
+    apply_plan(plan)
+    losses = Losses()
+    with Sinks(EventWriter(run, "benchmark"), [losses]) as sinks:
+        ours = Trainer(recipe, corpus, run, plan, start, sinks)
+        segment = ours.schedule.segments[0]
+        micro_batch = plan.micro_batch_for(segment.batch_size, segment.sequence_length)
+        model, trainer = peer(ours, folder / "trainer", micro_batch)
+        turns = TakeTurns(ours, turn)
+        trainer.add_callback(turns)
+        trainer.train()
+    theirs = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
+    tokens = [turn * segment.step_tokens / seconds for seconds in turns.seconds["flyweight"][:-1]]
+    peers = [turn * segment.step_tokens / seconds for seconds in turns.seconds["trainer"][:-1]]
+    return {
+        "tokens": ours.schedule.tokens,
+        "batch_tokens": segment.step_tokens,
+        "micro_batch": micro_batch,
+        "precision": plan.precision,
+        "threads": plan.threads,
+        "hardware": plan.hardware,
+        "versions": versions(),
+        "tokens_per_second": {
+            "flyweight": _spread(tokens),
+            "trainer": _spread(peers),
+            "ratio": _spread([a / b for a, b in zip(tokens, peers, strict=True)]),
+        },
+        "last_losses": {"flyweight": losses.curve[-3:], "trainer": theirs[-3:]},
+        "largest_loss_difference": max(
+            abs(a - b)
+            for (step, a), (other, b) in zip(losses.curve[1:], theirs, strict=False)
+            if step == other
+        ),
+        "curves": {"flyweight": losses.curve, "trainer": theirs},
+        "bits_per_byte": {
+            "flyweight": _bits(ours.decoder, corpus, recipe),
+            "trainer": _bits(_back(model, ours.decoder), corpus, recipe),
+        },
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def _bits(decoder: Decoder, corpus: OpenCorpus, recipe: Recipe) -> dict[str, float]:
+    model = DecoderModel(
+        decoder, corpus.tokenizer, "float32", max_length=int(recipe.training.sequence_length.at(0))
+    )
+    return {name: bits_per_byte(model, text).bits_per_byte for name, text in corpus.held_out.items()}
+
+
+def _back(model: Any, decoder: Decoder) -> Decoder:
+    """The Trainer's weights in a decoder of ours: qkv and gate-up fused again."""
+    state = model.state_dict()
+    fused = {name.removeprefix("model."): value for name, value in state.items() if "_proj" not in name}
+    for layer in range(decoder.config.num_hidden_layers):
+        place = f"layers.{layer}."
+        for target, parts in (
+            ("self_attn.qkv_proj", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+            ("mlp.gate_up_proj", ("mlp.gate_proj", "mlp.up_proj")),
+            ("self_attn.o_proj", ("self_attn.o_proj",)),
+            ("mlp.down_proj", ("mlp.down_proj",)),
+        ):
+            rows = [state[f"model.{place}{part}.weight"] for part in parts]
+            fused[f"{place}{target}.weight"] = torch.cat(rows)
+    twin = Decoder(decoder.config, decoder.parametrization)
+    wanted = twin.state_dict().keys()
+    twin.load_state_dict({name: value for name, value in fused.items() if name in wanted})
+    assert all(role in Role for role in parameter_roles(twin).values())
+    return twin.to(next(decoder.parameters()).device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--corpora", type=Path, help="folder with the .jsonl.zst files")
+    parser.add_argument("--prepared", type=Path, help="folder of token shards, made or reused")
+    parser.add_argument("--tokens", default="5M")
+    parser.add_argument("--limit", default="12MB", help="text read from each source")
+    parser.add_argument("--turn", type=int, default=10, help="steps of one before the other takes its turn")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    recipe = gpt_s_recipe(options.corpora, options.tokens, options.limit, exclusive=False)
+    with tempfile.TemporaryDirectory() as folder:
+        corpus = prepare(recipe, options.prepared or Path(folder) / "corpus")
+        result = compare(recipe, corpus, Path(folder), options.turn)
+    write_json(options.out, result)
+    print({key: value for key, value in result.items() if key != "curves"})
+
+
+if __name__ == "__main__":
+    main()

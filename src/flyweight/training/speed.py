@@ -1,0 +1,45 @@
+"""How fast a recipe trains on this machine, by a short trial."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import torch
+
+from flyweight.inference import autocast
+from flyweight.model import Decoder
+from flyweight.recipe import Recipe
+from flyweight.training.objective import training_loss
+from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan
+
+
+def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
+    """Tokens a second of forward and backward passes at the recipe's first batch shape.
+
+    Two passes to warm up, then as many as fit into `seconds`; the median counts.
+    """
+    plan = resolve_plan(recipe.execution)
+    apply_plan(plan)
+    device = torch.device(plan.device)
+    decoder = Decoder(recipe.model, recipe.parametrization).initialize(0).to(device)
+    length = int(recipe.training.sequence_length.at(0))
+    rows = plan.micro_batch_for(int(recipe.training.batch_size.at(0)), length)
+    tokens = torch.randint(0, recipe.model.vocab_size, (rows, length + 1)).to(device)
+    for _ in range(2):
+        _pass(decoder, tokens, plan)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while len(times) < 3 or time.perf_counter() < end:
+        begin = time.perf_counter()
+        _pass(decoder, tokens, plan)
+        times.append(time.perf_counter() - begin)
+    return rows * length / statistics.median(times)
+
+
+def _pass(decoder: Decoder, tokens: torch.Tensor, plan: ExecutionPlan) -> None:
+    with autocast(tokens.device, plan.precision):
+        hidden = decoder(tokens[:, :-1])
+    loss = training_loss(hidden, decoder.readout_weight, tokens[:, 1:], compute_dtype=plan.compute_dtype)
+    loss.total.backward()
+    float(loss.total)  # waits for the device
