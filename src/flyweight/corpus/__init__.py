@@ -1,0 +1,25 @@
+"""From text to token shards: readers, the held-out split, tokenizers, generated arithmetic."""
+
+from flyweight.corpus.documents import Document, ReadLog
+from flyweight.corpus.manifest import Manifest, SourceManifest, average_weights, read_manifest
+from flyweight.corpus.opening import OpenCorpus, open_corpus, verify
+from flyweight.corpus.prepare import prepare
+from flyweight.corpus.shards import HeldOut, TokenStream
+from flyweight.corpus.tokenizer import TextTokenizer, train_tokenizer
+
+__all__ = [
+    "Document",
+    "HeldOut",
+    "Manifest",
+    "OpenCorpus",
+    "ReadLog",
+    "SourceManifest",
+    "TextTokenizer",
+    "TokenStream",
+    "average_weights",
+    "open_corpus",
+    "prepare",
+    "read_manifest",
+    "train_tokenizer",
+    "verify",
+]

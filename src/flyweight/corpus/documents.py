@@ -1,0 +1,85 @@
+"""A document, and the log of records that could not become one."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+FIRST_PLACES = 5
+"""How many places of each kind of bad record are named; the rest is only counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text, whole, as a source gives it.
+
+    `key` decides on which side of the held-out split it falls: equal keys fall on the same side.
+    A source that generates its text sets `held_out` itself; elsewhere it is None.
+    """
+
+    text: str
+    key: str
+    held_out: bool | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text in UTF-8."""
+        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8"))
+
+
+def text_key(text: str) -> str:
+    """The key of a document that has nothing but its text: duplicates get the same one."""
+    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
+
+
+@dataclass
+class BadRecords:
+    """Records that were skipped for one reason: how many, and where the first ones are."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+
+@dataclass
+class ReadLog:
+    """What a reader skipped, and how far it is."""
+
+    bad: dict[str, BadRecords] = field(default_factory=dict)
+    """By reason."""
+    fields_found: tuple[str, ...] = ()
+    """The fields of the first record that lacked the text field."""
+    fraction: float = 0.0
+    """Share of the input's bytes that were read."""
+
+    def skip(self, reason: str, place: str) -> None:
+        """Count a bad record; the first places of each reason are kept."""
+        records = self.bad.setdefault(reason, BadRecords())
+        records.count += 1
+        if len(records.first) < FIRST_PLACES:
+            records.first.append(place)
+
+    @property
+    def skipped(self) -> int:
+        """Bad records of all reasons."""
+        return sum(records.count for records in self.bad.values())
+
+    def summary(self) -> str:
+        """One line for people; empty when nothing was skipped."""
+        parts = [
+            f"{records.count:,} x {reason} (first at {records.first[0]})"
+            for reason, records in self.bad.items()
+        ]
+        return "; ".join(parts)
+
+    def document(self, text: object, place: str) -> Document | None:
+        """The document of a record's text, or None, and counted, when it is not usable text."""
+        if not isinstance(text, str):
+            self.skip("text is not a string", place)
+        elif not text or text.isspace():
+            self.skip("empty", place)
+        else:
+            try:
+                return Document(text, text_key(text))
+            except UnicodeEncodeError:  # a lone surrogate, as in JSON's "\ud800"
+                self.skip("invalid UTF-8", place)
+        return None

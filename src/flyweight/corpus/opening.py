@@ -1,0 +1,108 @@
+"""A prepared corpus, open for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from flyweight.base import UserError
+from flyweight.corpus.manifest import Manifest, Split, read_manifest
+from flyweight.corpus.shards import ArrayFile, HeldOut, TokenStream, checksum, open_array
+from flyweight.corpus.tokenizer import FILE, TextTokenizer
+
+TOKENIZER_FOLDER = "tokenizer"
+
+
+@dataclass(frozen=True)
+class OpenCorpus:
+    """A finished corpus folder: its tokenizer, and by source the training stream and the held-out text."""
+
+    folder: Path
+    manifest: Manifest
+    tokenizer: TextTokenizer
+    train: dict[str, TokenStream]
+    held_out: dict[str, HeldOut]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash over the tokenizer and every shard's checksum."""
+        return self.manifest.fingerprint
+
+    def bytes_per_token(self, source: str) -> float:
+        """Bytes of training text for one token of `source`, end_of_text tokens counted."""
+        train = self.manifest.sources[source].train
+        return train.bytes / train.tokens
+
+
+def open_corpus(folder: Path) -> OpenCorpus:
+    """Open a finished corpus; its shards are memory-mapped, their sizes and headers checked.
+
+    Raises:
+        UserError: no finished corpus there, or a shard that is missing, truncated, foreign or newer.
+    """
+    manifest = read_manifest(folder)
+    tokenizer = TextTokenizer.load(folder / TOKENIZER_FOLDER, manifest.tokenizer.end_of_text)
+    _check_tokenizer(folder, manifest, tokenizer)
+    train, held_out = {}, {}
+    for name, source in manifest.sources.items():
+        train[name] = _open_stream(folder, source.train)
+        held_out[name] = _open_held_out(folder, source.held_out)
+    return OpenCorpus(folder, manifest, tokenizer, train, held_out)
+
+
+def _check_tokenizer(folder: Path, manifest: Manifest, tokenizer: TextTokenizer) -> None:
+    if tokenizer.fingerprint != manifest.tokenizer.fingerprint:
+        raise UserError(
+            f"{folder / TOKENIZER_FOLDER / FILE}: not the tokenizer that this corpus was made with: found "
+            f"fingerprint {tokenizer.fingerprint}, expected {manifest.tokenizer.fingerprint}."
+        )
+
+
+def _document_table(folder: Path, split: Split) -> np.ndarray:
+    """(documents, 2) int64: tokens and bytes of each document."""
+    tables = [open_array(folder, shard.documents).reshape(-1, 2) for shard in split.shards]
+    return tables[0] if len(tables) == 1 else np.concatenate(tables)
+
+
+def _open_stream(folder: Path, split: Split) -> TokenStream:
+    shards = [open_array(folder, shard.tokens) for shard in split.shards]
+    return TokenStream(shards, lambda: _document_table(folder, split)[:, 0])
+
+
+def _open_held_out(folder: Path, split: Split) -> HeldOut:
+    assert len(split.shards) == 1, "held-out text is written as one shard"
+    table = _document_table(folder, split)
+    return HeldOut(open_array(folder, split.shards[0].tokens), table[:, 0], table[:, 1])
+
+
+def verify(folder: Path) -> None:
+    """Read every shard of a corpus again and compare its checksum; takes as long as reading the disk.
+
+    Raises:
+        UserError: names each file that is not what it was.
+    """
+    manifest = read_manifest(folder)
+    damaged = []
+    for file in _files(manifest):
+        open_array(folder, file)
+        if checksum(folder / file.name) != file.checksum:
+            damaged.append(str(folder / file.name))
+    if damaged:
+        raise UserError(
+            f"{', '.join(damaged)}: the checksum is not the one in the manifest, so the content has changed; "
+            f"bring the file back, or prepare the corpus again in a new folder."
+        )
+    _check_tokenizer(
+        folder, manifest, TextTokenizer.load(folder / TOKENIZER_FOLDER, manifest.tokenizer.end_of_text)
+    )
+
+
+def _files(manifest: Manifest) -> Iterable[ArrayFile]:
+    for source in manifest.sources.values():
+        for split in (source.train, source.held_out):
+            for shard in split.shards:
+                yield shard.tokens
+                yield shard.documents

@@ -1,0 +1,129 @@
+"""From the recipe's sources to a corpus folder: split, tokenizer, shards, manifest.
+
+A corpus folder is finished when its manifest is there, which is written last. Before that, every
+finished part (the tokenizer, each source) is a folder of its own that appeared whole and carries a
+key of all that decided it; the next attempt keeps the parts whose keys still fit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from flyweight.base import UserError
+from flyweight.corpus.manifest import FILE, configuration
+from flyweight.corpus.opening import OpenCorpus, open_corpus
+from flyweight.corpus.preparation import Preparation, Progress
+from flyweight.corpus.sources import open_source
+from flyweight.corpus.tokenizer import TextTokenizer
+from flyweight.recipe import Recipe
+
+_MARK = ".preparing"
+
+
+def prepare(recipe: Recipe, folder: Path, progress: Progress | None = None) -> OpenCorpus:
+    """The corpus of `recipe` in `folder`: opened if it is there, finished if it was begun, else made.
+
+    Args:
+        recipe: its tokenizer, sources, corpus section, seed and mixture decide the corpus.
+        folder: a new or empty folder, or one that an earlier call made.
+        progress: called with the stage and the share of it that is done.
+
+    Raises:
+        UserError: a source that is missing or too small, a file that cannot be read, a folder of
+            another corpus (the differing keys named) or with other things in it, too small a vocabulary.
+    """
+    if (folder / FILE).is_file():
+        corpus = open_corpus(folder)
+        _check_same_corpus(corpus, recipe)
+    else:
+        _check_usable(folder)
+        readers = {
+            name: open_source(name, source, recipe.seed, recipe.corpus)
+            for name, source in recipe.sources.items()
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder):
+            _sweep(folder)
+            Preparation(recipe, folder, readers, progress or (lambda stage, share: None)).run()
+            _sweep(folder)
+        corpus = open_corpus(folder)
+    _check_fits(corpus, recipe)
+    return corpus
+
+
+def _check_same_corpus(corpus: OpenCorpus, recipe: Recipe) -> None:
+    manifest = corpus.manifest
+    old, new = dict(manifest.configuration), configuration(recipe)
+    for name, source in recipe.sources.items():
+        # The data may be gone once it is prepared; where it is there, it must be the same.
+        with contextlib.suppress(UserError, OSError):
+            if name in manifest.sources:
+                key = f"sources.{name}.path"
+                new[key] = open_source(name, source, recipe.seed, recipe.corpus).inputs
+                old[key] = manifest.sources[name].inputs
+    if recipe.tokenizer.kind == "existing" and recipe.tokenizer.path:
+        with contextlib.suppress(UserError):
+            found = TextTokenizer.load(Path(recipe.tokenizer.path).expanduser(), recipe.tokenizer.end_of_text)
+            new["tokenizer.path"] = found.fingerprint
+            old["tokenizer.path"] = corpus.tokenizer.fingerprint
+    differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
+    if differing:
+        shown = "; ".join(
+            f"{key}: {old.get(key, '(absent)')} -> {new.get(key, '(absent)')}" for key in differing
+        )
+        raise UserError(
+            f"{corpus.folder}: this corpus was prepared for another configuration ({shown}); prepare into "
+            f"another folder, or undo the change."
+        )
+
+
+def _check_usable(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: this is a file; expected a folder for the corpus.")
+    if folder.is_dir() and not (folder / _MARK).exists() and any(folder.iterdir()):
+        raise UserError(
+            f"{folder}: this folder holds other things and no corpus; give a new or an empty folder."
+        )
+
+
+def _check_fits(corpus: OpenCorpus, recipe: Recipe) -> None:
+    entries = corpus.tokenizer.vocab_size
+    if entries > recipe.model.vocab_size:
+        raise UserError(
+            f"model.vocab_size: {recipe.model.vocab_size:,} is less than the {entries:,} entries of the "
+            f"tokenizer."
+        )
+    longest = int(recipe.training.sequence_length.maximum)
+    for name, stream in corpus.train.items():
+        if stream.tokens <= longest:
+            raise UserError(
+                f"source {name!r}: too little text: it has {stream.tokens:,} training tokens, less than one "
+                f"sequence of {longest:,} and its last target; add text, or take the source out."
+            )
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that two processes never prepare one corpus; it ends with the process."""
+    with (folder / _MARK).open("w") as mark:
+        try:
+            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"{folder}: another process is preparing this corpus right now; wait for it to end."
+            ) from None
+        yield
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what an attempt that was killed left half-written."""
+    for place in (folder, folder / "sources"):
+        for left in place.glob(".*.tmp"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)

@@ -1,0 +1,241 @@
+"""Shards: long arrays of tokens on disk, memory-mapped, and the streams over them.
+
+A shard file is a header of 32 bytes (magic, format, bytes of one item, number of items), then the
+items, little-endian: tokens as uint16 or uint32, one document after another, each with its
+end_of_text. Beside every shard lies one of int64 with (tokens, bytes) of each document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from flyweight.base import UserError
+
+FORMAT = 1
+MAGIC = b"FLYSHARD"
+_HEADER = struct.Struct("<8sIIQ8x")
+HEADER_BYTES = _HEADER.size
+
+SHARD_TOKENS = 100_000_000
+"""A shard is closed by the document that takes it past this."""
+
+LARGEST_UINT16_VOCABULARY = 65_535
+
+_DTYPES = {2: np.dtype("<u2"), 4: np.dtype("<u4"), 8: np.dtype("<i8")}
+
+
+def token_dtype(vocab_size: int) -> np.dtype:
+    """uint16, or uint32 for a vocabulary above 65,535 entries."""
+    return _DTYPES[2 if vocab_size <= LARGEST_UINT16_VOCABULARY else 4]
+
+
+@dataclass(frozen=True)
+class ArrayFile:
+    """One file of items as the manifest describes it."""
+
+    name: str
+    """Relative to the corpus folder."""
+    items: int
+    item_bytes: int
+    checksum: str
+    """BLAKE2b of the items, then the header."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return HEADER_BYTES + self.items * self.item_bytes
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of tokens and the file of its documents."""
+
+    tokens: ArrayFile
+    documents: ArrayFile
+
+
+class ArrayWriter:
+    """Writes items to a file as they come."""
+
+    def __init__(self, path: Path, dtype: np.dtype) -> None:
+        self._file = path.open("wb")
+        self._file.write(bytes(HEADER_BYTES))
+        self._hash = hashlib.blake2b(digest_size=16)
+        self._dtype = dtype
+        self.items = 0
+
+    def write(self, items: np.ndarray) -> None:
+        """Append a 1-D array; its values must fit the dtype."""
+        data = np.ascontiguousarray(items, dtype=self._dtype).tobytes()
+        self._file.write(data)
+        self._hash.update(data)
+        self.items += len(items)
+
+    def close(self, name: str) -> ArrayFile:
+        """Write the header; `name` is the file's place in the corpus folder."""
+        header = _HEADER.pack(MAGIC, FORMAT, self._dtype.itemsize, self.items)
+        self._file.seek(0)
+        self._file.write(header)
+        self._file.close()
+        self._hash.update(header)
+        return ArrayFile(name, self.items, self._dtype.itemsize, self._hash.hexdigest())
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        self._file.close()
+
+
+class ShardWriter:
+    """Writes documents into as many shards as they need; a document is never split."""
+
+    def __init__(
+        self, folder: Path, prefix: str, place: str, dtype: np.dtype, most: int = SHARD_TOKENS
+    ) -> None:
+        """Write `folder`/`prefix`-00000.tokens and so on; `place` is the final folder, for the manifest."""
+        self._folder, self._prefix, self._place = folder, prefix, place
+        self._dtype, self._most = dtype, most
+        self._writer: ArrayWriter | None = None
+        self._lengths: list[tuple[int, int]] = []
+        self.shards: list[Shard] = []
+        self.tokens = self.documents = self.bytes = 0
+
+    def write(self, ids: Sequence[int], size: int) -> None:
+        """Append one document: its ids, end_of_text included, and the bytes of its text."""
+        if self._writer is None:
+            self._writer = ArrayWriter(self._folder / f"{self._name}.tokens", self._dtype)
+        self._writer.write(np.array(ids, dtype=np.int64))
+        self._lengths.append((len(ids), size))
+        self.tokens += len(ids)
+        self.documents += 1
+        self.bytes += size
+        if self._writer.items >= self._most:
+            self._close_shard()
+
+    @property
+    def _name(self) -> str:
+        return f"{self._prefix}-{len(self.shards):05d}"
+
+    def _close_shard(self) -> None:
+        assert self._writer is not None
+        name = self._name
+        tokens = self._writer.close(f"{self._place}/{name}.tokens")
+        lengths = ArrayWriter(self._folder / f"{name}.documents", _DTYPES[8])
+        lengths.write(np.array(self._lengths, dtype=np.int64).reshape(-1))
+        self.shards.append(Shard(tokens, lengths.close(f"{self._place}/{name}.documents")))
+        self._writer, self._lengths = None, []
+
+    def close(self) -> list[Shard]:
+        """Finish the last shard and return all."""
+        if self._writer is not None:
+            self._close_shard()
+        return self.shards
+
+    def abandon(self) -> None:
+        """Close what is open after an error."""
+        if self._writer is not None:
+            self._writer.abandon()
+
+
+def open_array(folder: Path, file: ArrayFile) -> np.ndarray:
+    """Map a file's items into memory, in constant time: header and size are checked, the checksum is not.
+
+    Raises:
+        UserError: missing, truncated, foreign, or of a newer format.
+    """
+    path = folder / file.name
+    try:
+        with path.open("rb") as stream:
+            header = stream.read(HEADER_BYTES)
+        size = path.stat().st_size
+    except OSError as error:
+        raise UserError(
+            f"{path}: this shard of the corpus cannot be read ({error.strerror}); prepare the corpus again "
+            f"in a new folder, or bring the file back."
+        ) from None
+    again = "The file was cut off or replaced; bring it back, or prepare the corpus again in a new folder."
+    if len(header) < HEADER_BYTES:
+        raise UserError(f"{path}: truncated shard: found {size:,} bytes, expected {file.size:,}. {again}")
+    magic, version, item_bytes, items = _HEADER.unpack(header)
+    if magic != MAGIC:
+        raise UserError(
+            f"{path}: not a shard of Flyweight: it begins with {magic!r}, expected {MAGIC!r}. {again}"
+        )
+    if version > FORMAT:
+        raise UserError(
+            f"{path}: this shard has format {version}, this Flyweight reads up to {FORMAT}; a newer "
+            f"Flyweight is needed."
+        )
+    if (items, item_bytes) != (file.items, file.item_bytes):
+        raise UserError(
+            f"{path}: a shard of another corpus: found {items:,} items of {item_bytes} bytes, expected "
+            f"{file.items:,} of {file.item_bytes}. {again}"
+        )
+    if size != file.size:
+        what = "truncated shard" if size < file.size else "shard with a tail that does not belong to it"
+        raise UserError(f"{path}: {what}: found {size:,} bytes, expected {file.size:,}. {again}")
+    return np.memmap(path, dtype=_DTYPES[item_bytes], mode="r", offset=HEADER_BYTES, shape=(items,))
+
+
+def checksum(path: Path) -> str:
+    """The checksum of a file as `ArrayWriter` computes it."""
+    digest = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as stream:
+        header = stream.read(HEADER_BYTES)
+        while data := stream.read(1 << 20):
+            digest.update(data)
+    digest.update(header)
+    return digest.hexdigest()
+
+
+class TokenStream:
+    """The training tokens of a source: all its shards, one after another, as a ring."""
+
+    def __init__(self, shards: Sequence[np.ndarray], document_tokens: Callable[[], np.ndarray]) -> None:
+        """Join `shards` (1-D arrays); `document_tokens` reads the documents' lengths when first needed."""
+        self._shards = list(shards)
+        self._ends = np.cumsum([len(shard) for shard in shards])
+        self._document_tokens = document_tokens
+
+    @property
+    def tokens(self) -> int:
+        """Length L of the ring."""
+        return int(self._ends[-1])
+
+    @cached_property
+    def document_starts(self) -> np.ndarray:
+        """Positions at which documents begin, (documents,) int64, rising from 0."""
+        ends = np.cumsum(self._document_tokens(), dtype=np.int64)
+        return np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+
+    def read(self, start: int, length: int) -> np.ndarray:
+        """`length` tokens from position `start` on, (length,) int64; positions are taken modulo L."""
+        result = np.empty(length, dtype=np.int64)
+        position, filled = start % self.tokens, 0
+        while filled < length:
+            index = int(np.searchsorted(self._ends, position, side="right"))
+            shard, end = self._shards[index], int(self._ends[index])
+            count = min(length - filled, end - position)
+            offset = position - (end - len(shard))
+            result[filled : filled + count] = shard[offset : offset + count]
+            filled += count
+            position = (position + count) % self.tokens
+        return result
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The held-out documents of a source."""
+
+    tokens: np.ndarray
+    """(tokens,) memory-mapped; end_of_text after every document."""
+    document_tokens: np.ndarray
+    """(documents,) int64: tokens of each document, end_of_text included."""
+    document_bytes: np.ndarray
+    """(documents,) int64: bytes of each document's text in UTF-8."""
