@@ -1,0 +1,135 @@
+"""ArithMark's three file formats: making items of our own problems, reading anybody's."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flyweight.base import UserError, derive_seed
+from flyweight.corpus.arithmetic import OPERANDS, Form, Problem, distractors, evaluation_problems
+from flyweight.evaluation.items import read_json_lines
+
+Item = dict[str, Any]
+"""One line of a file, in the fields of its version."""
+
+_DIFFICULTY = {1: "easy", 2: "medium", 3: "hard"}
+"""By the number of operators; the published set does not say how it draws its border."""
+
+
+class Question(NamedTuple):
+    """What is scored, whatever the format."""
+
+    context: str
+    """What the model is given."""
+    endings: list[str]
+    """The options, each with a space before it."""
+    label: int
+    """Which one is right."""
+    operands: int | None
+    """Numbers in the question; a v3 item does not say."""
+    category: str | None
+    """The kind of word problem (v3)."""
+
+
+def generate_problems(form: Form, seed: int, per_operands: int) -> list[Problem]:
+    """Problems of version `form`: `per_operands` for each number of operands.
+
+    Their expressions are those that generated training text never contains (`corpus.arithmetic`).
+    """
+    return [
+        problem
+        for n_operands in OPERANDS[form]
+        for problem in evaluation_problems(n_operands, per_operands, seed, form)
+    ]
+
+
+def write_items(problems: list[Problem], form: Form, seed: int) -> list[Item]:
+    """The problems as items in the fields of version `form`, with options drawn by `seed`."""
+    rng = random.Random(derive_seed(seed, "arithmark-gen", "options", form))
+    return [
+        _WRITERS[form](problem, distractors(problem, rng), index) for index, problem in enumerate(problems)
+    ]
+
+
+def _write_v1(problem: Problem, options: list[str], index: int) -> Item:
+    stage = problem.n_operands - 1
+    return {
+        "id": f"math_s{stage}_{index:05d}",
+        "stage": stage,
+        "n_operands": problem.n_operands,
+        "expression": problem.expression,
+        "options": [json.loads(option) for option in options],
+        "answer_index": options.index(problem.answer),
+        "answer": json.loads(problem.answer),
+    }
+
+
+def _write_v2(problem: Problem, options: list[str], index: int) -> Item:
+    operators = problem.n_operands - 1
+    return {
+        "ctx": problem.context,
+        "endings": [f" {option}" for option in options],
+        "label": options.index(problem.answer),
+        "metadata": {"difficulty": _DIFFICULTY[operators], "operator_count": operators},
+    }
+
+
+def _write_v3(problem: Problem, options: list[str], index: int) -> Item:
+    return {
+        "ctx": problem.context,
+        "endings": [f" {option}" for option in options],
+        "label": options.index(problem.answer),
+        "activity_label": problem.category,
+        "ind": index,
+    }
+
+
+_WRITERS: dict[Form, Callable[[Problem, list[str], int], Item]] = {
+    "v1": _write_v1,
+    "v2": _write_v2,
+    "v3": _write_v3,
+}
+
+
+def question_of(item: Item, form: Form) -> Question:
+    """The question in an item of version `form`.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: the item is not of that version.
+    """
+    if form == "v1":
+        endings = [f" {option}" for option in item["options"]]
+        question = Question(
+            item["expression"], endings, int(item["answer_index"]), int(item["n_operands"]), None
+        )
+    else:
+        operands = None if form == "v3" else int(item["metadata"]["operator_count"]) + 1
+        category = str(item["activity_label"]) if form == "v3" else None
+        # The published v2 has the label as text in some rows.
+        question = Question(item["ctx"], list(item["endings"]), int(item["label"]), operands, category)
+    if not question.context or not all(ending.strip() for ending in question.endings):
+        raise ValueError("an empty context or ending")
+    if not 0 <= question.label < len(question.endings):
+        raise ValueError(f"label {question.label} of {len(question.endings)} endings")
+    return question
+
+
+def read_questions(file: Path, form: Form) -> list[Question]:
+    """The questions of a file in the fields of version `form`.
+
+    Raises:
+        UserError: the file is missing, empty, or has an item that is not of that version.
+    """
+    questions = []
+    for number, item in enumerate(read_json_lines(file), 1):
+        try:
+            questions.append(question_of(item, form))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise UserError(f"{file}, item {number}: not an ArithMark {form} item: {reason}.") from None
+    if not questions:
+        raise UserError(f"{file}: no items in this file.")
+    return questions

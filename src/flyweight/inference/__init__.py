@@ -1,0 +1,38 @@
+"""A checkpoint or a Hugging Face folder becomes a model with a tokenizer; generation, streaming."""
+
+from flyweight.inference.checkpoint import (
+    find_checkpoint,
+    list_checkpoints,
+    load_decoder,
+    load_tokenizer,
+    read_checkpoint_recipe,
+    read_state,
+    read_tensors,
+)
+from flyweight.inference.device import pick_device
+from flyweight.inference.generation import generate, generate_stream
+from flyweight.inference.huggingface import HuggingFaceModel
+from flyweight.inference.language_model import DecoderModel, LanguageModel
+from flyweight.inference.loading import load_model, trained_length
+from flyweight.inference.precision import Precision, autocast, choose_precision
+
+__all__ = [
+    "DecoderModel",
+    "HuggingFaceModel",
+    "LanguageModel",
+    "Precision",
+    "autocast",
+    "choose_precision",
+    "find_checkpoint",
+    "generate",
+    "generate_stream",
+    "list_checkpoints",
+    "load_decoder",
+    "load_model",
+    "load_tokenizer",
+    "pick_device",
+    "read_checkpoint_recipe",
+    "read_state",
+    "read_tensors",
+    "trained_length",
+]

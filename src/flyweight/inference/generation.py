@@ -1,0 +1,130 @@
+"""Text from a model, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from flyweight.base import UserError, derive_seed
+from flyweight.corpus import TextTokenizer
+from flyweight.inference.language_model import LanguageModel
+from flyweight.inference.sampling import Sampling, draw, next_token_probabilities
+
+
+def generate(
+    model: LanguageModel,
+    prompt: str,
+    max_new_tokens: int = 128,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    repetition_penalty: float = 1.0,
+    seed: int = 0,
+) -> str:
+    """The text that `model` writes after `prompt`, without the prompt.
+
+    See `generate_stream`, whose pieces it joins.
+    """
+    sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
+    return "".join(
+        stream_text(model.tokenizer, generate_tokens(model, prompt, max_new_tokens, sampling, seed))
+    )
+
+
+def generate_stream(
+    model: LanguageModel,
+    prompt: str,
+    max_new_tokens: int = 128,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    repetition_penalty: float = 1.0,
+    seed: int = 0,
+) -> Iterator[str]:
+    """What `generate` returns, in pieces as they come; no piece ends within a character.
+
+    The prompt stands after the model's prefix token (end_of_text), as every document of the training
+    data does. Generation ends at end_of_text, after `max_new_tokens`, or when the context of
+    `model.max_length` tokens is full, whichever comes first. A prompt that leaves less room than
+    `max_new_tokens` loses its first tokens; its last `max_length // 2` tokens are always kept.
+
+    Args:
+        model: what writes.
+        prompt: may be empty.
+        max_new_tokens: at most this many tokens are generated.
+        temperature: 0 takes the most likely token each time.
+        top_p: see `Sampling`, as for `top_k` and `repetition_penalty`.
+        top_k: 0 sets no limit.
+        repetition_penalty: 1 sets none.
+        seed: the same seed, model and settings give the same text.
+
+    Raises:
+        UserError: a setting that is out of its range.
+    """
+    sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
+    return stream_text(model.tokenizer, generate_tokens(model, prompt, max_new_tokens, sampling, seed))
+
+
+def generate_tokens(
+    model: LanguageModel, prompt: str, max_new_tokens: int, sampling: Sampling, seed: int
+) -> Iterator[int]:
+    """The tokens of `generate_stream`, without the one that ends the text."""
+    if max_new_tokens < 1:
+        raise UserError(f"max_new_tokens is {max_new_tokens}; expected 1 or more.")
+    context = fit_prompt(
+        [model.prefix_token, *model.tokenizer.encode(prompt)], max_new_tokens, model.max_length
+    )
+    return _walk(model, context, max_new_tokens, sampling, seed)
+
+
+def fit_prompt(tokens: list[int], max_new_tokens: int, max_length: int) -> list[int]:
+    """The last tokens of a prompt, so that new ones fit; at least `max_length // 2` of them are kept."""
+    room = max(max_length - max_new_tokens, max_length // 2, 1)
+    return tokens[-room:]
+
+
+def _walk(
+    model: LanguageModel, context: list[int], max_new_tokens: int, sampling: Sampling, seed: int
+) -> Iterator[int]:
+    generator = torch.Generator().manual_seed(derive_seed(seed, "generation"))
+    end = min(len(context) + max_new_tokens, model.max_length)
+    cache = model.new_cache(1, end)
+    # A vocabulary may be padded past the tokenizer's entries; those rows stand for no text.
+    entries = model.tokenizer.vocab_size
+    seen = torch.tensor([context], dtype=torch.int64, device=model.device)
+    new = seen
+    first = int(context[0] == model.prefix_token)
+    while seen.shape[1] < end:
+        logits = model.next_logits(new, cache)[0, :entries]
+        # The prefix token stands for no text of the prompt, so it is not a repetition to be punished:
+        # it is often the very token that ends a text.
+        token = draw(next_token_probabilities(logits, seen[0, first:], sampling), generator)
+        if token in model.stop_tokens:
+            return
+        yield token
+        new = torch.tensor([[token]], dtype=torch.int64, device=model.device)
+        seen = torch.cat([seen, new], dim=1)
+
+
+def stream_text(tokenizer: TextTokenizer, tokens: Iterator[int]) -> Iterator[str]:
+    """The text of `tokens` in pieces; bytes that may still become a character are held back.
+
+    Each piece is what a token adds to the text decoded from the token before the last piece on, so
+    that tokenizers which treat the first token of a text differently come out right as well.
+    """
+    taken: list[int] = []
+    start = shown = 0  # taken[:shown] is out; decoding begins at `start`, one piece earlier
+    for token in tokens:
+        taken.append(token)
+        text = tokenizer.decode(taken[start:])
+        # U+FFFD at the end is a character whose last bytes are still to come, or a broken one:
+        # then it shows with the next piece.
+        if not text.endswith("\ufffd"):
+            piece = text[len(tokenizer.decode(taken[start:shown])) :]
+            start, shown = shown, len(taken)
+            if piece:
+                yield piece
+    rest = tokenizer.decode(taken[start:])[len(tokenizer.decode(taken[start:shown])) :]
+    if rest:
+        yield rest

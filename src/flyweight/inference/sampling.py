@@ -1,0 +1,71 @@
+"""From logits to the next token: pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flyweight.base import UserError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn."""
+
+    temperature: float = 1.0
+    """Logits are divided by it; 0 takes the most likely token."""
+    top_p: float = 1.0
+    """Draw from the fewest most likely tokens that have this probability together (arXiv 1904.09751)."""
+    top_k: int = 0
+    """Draw from this many most likely tokens; 0: no limit."""
+    repetition_penalty: float = 1.0
+    """Logits of tokens already in the text are divided by it where positive and multiplied where
+    negative (CTRL, arXiv 1909.05858, as transformers does it)."""
+
+    def __post_init__(self) -> None:
+        for name, fine, expected in (
+            ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
+            ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1"),
+            ("top_k", self.top_k >= 0, "0 (no limit) or more"),
+            ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "more than 0 (1: none)"),
+        ):
+            if not fine:
+                raise UserError(f"{name} is {getattr(self, name)}; expected {expected}.")
+
+
+def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """`logits` (V,) with those of the tokens in `seen` (N,) made less likely by `penalty`."""
+    if penalty == 1.0:
+        return logits
+    seen = seen.unique()
+    values = logits[seen]
+    return logits.index_put((seen,), torch.where(values > 0, values / penalty, values * penalty))
+
+
+def next_token_probabilities(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tensor:
+    """The distribution (V,) that the next token is drawn from.
+
+    Args:
+        logits: (V,) float32.
+        seen: (N,) tokens of the text so far, for the repetition penalty.
+        sampling: penalty, then temperature, then top_k, then top_p, each on what the one before left.
+    """
+    logits = penalise(logits, seen, sampling.repetition_penalty)
+    if sampling.temperature == 0:
+        return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
+    # Subtracting the maximum first keeps a tiny temperature from overflowing.
+    ordered, tokens = ((logits - logits.max()) / sampling.temperature).sort(descending=True, stable=True)
+    if sampling.top_k:
+        ordered[sampling.top_k :] = float("-inf")
+    probabilities = ordered.softmax(0)
+    before = probabilities.cumsum(0) - probabilities
+    # The most likely token always stays: nothing is before it.
+    probabilities = probabilities.where(before < sampling.top_p, torch.zeros_like(probabilities))
+    return torch.zeros_like(logits).index_put((tokens,), probabilities / probabilities.sum())
+
+
+def draw(probabilities: Tensor, generator: torch.Generator) -> int:
+    """A token drawn from `probabilities` (V,); the draw is made on the CPU, whatever the device."""
+    return int(torch.multinomial(probabilities.cpu().double(), 1, generator=generator))

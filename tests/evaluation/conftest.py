@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch import Tensor
+
+from flyweight.corpus import TextTokenizer
+from flyweight.inference import DecoderModel, LanguageModel
+from flyweight.model import Decoder
+from flyweight.recipe import Model, Parametrization
+
+END_OF_TEXT = "<|endoftext|>"
+VOCABULARY = 260
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> TextTokenizer:
+    """One token a byte, and end_of_text."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {END_OF_TEXT: 0} | {letter: number for number, letter in enumerate(alphabet, 1)}
+    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    backend.add_special_tokens([END_OF_TEXT])
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.decoder = decoders.ByteLevel()
+    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
+    backend.save(str(file))
+    return TextTokenizer.load(file, END_OF_TEXT)
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer: TextTokenizer) -> DecoderModel:
+    config = Model(
+        vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, max_position_embeddings=24,
+        exclusive_attention=True,
+    )  # fmt: skip
+    decoder = Decoder(config, Parametrization(init_std=0.3)).initialize(seed=1)
+    return DecoderModel(decoder, tokenizer, name="tiny")
+
+
+class JudgingModel(LanguageModel):
+    """Gives each text the log-likelihood that `judge` says, all of it at the text's last token.
+
+    Texts are told apart by what stands before padding; contexts are part of the text.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, judge: Callable[[str], float]) -> None:
+        super().__init__("judge", tokenizer, 4096, torch.device("cpu"))
+        self.judge = judge
+
+    def logits_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        raise AssertionError("scoring asks for the log-probabilities of targets only")
+
+    def target_log_probs(self, tokens: Tensor, rows: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+        values = torch.zeros(len(rows))
+        for row in rows.unique().tolist():
+            here = (rows == row).nonzero()[:, 0]
+            last = here[-1]
+            text = [*tokens[row, : int(positions[last]) + 1].tolist(), int(targets[last])]
+            values[last] = self.judge(self.tokenizer.decode([t for t in text if t != self.prefix_token]))
+        return values
+
+
+@pytest.fixture
+def judging(tokenizer: TextTokenizer) -> Callable[[Callable[[str], float]], LanguageModel]:
+    """Makes a model that judges whole texts."""
+    return lambda judge: JudgingModel(tokenizer, judge)
+
+
+class UniformModel(LanguageModel):
+    """Every token is as likely as every other."""
+
+    def logits_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+        return torch.full((len(rows), VOCABULARY), 3.0)
+
+
+@pytest.fixture
+def uniform(tokenizer: TextTokenizer) -> LanguageModel:
+    return UniformModel("uniform", tokenizer, 24, torch.device("cpu"))
+
+
+@pytest.fixture
+def held_out_of(tokenizer: TextTokenizer) -> Callable[[list[str]], Any]:
+    """Makes a held-out split out of texts; only what evaluation reads of one."""
+
+    def make(texts: list[str]) -> Any:
+        documents = [[*tokenizer.encode(text), tokenizer.end_of_text] for text in texts]
+        return SimpleNamespace(
+            tokens=np.array([token for document in documents for token in document], dtype=np.uint16),
+            document_tokens=np.array([len(document) for document in documents], dtype=np.int64),
+            document_bytes=np.array([len(text.encode()) for text in texts], dtype=np.int64),
+        )
+
+    return make
+
+
+@pytest.fixture
+def blimp_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "data" / "blimp"
+    folder.mkdir(parents=True)
+    for uid, count in (("agreement", 6), ("island", 3)):
+        lines = [
+            f'{{"sentence_good": "good {uid} {n}", "sentence_bad": "bad {uid} {n}", "UID": "{uid}"}}\n'
+            for n in range(count)
+        ]
+        (folder / f"{uid}.jsonl").write_text("".join(lines))
+    return tmp_path / "data"

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, GPT2Config, GPT2LMHeadModel
+
+from flyweight.base import UserError, read_json, write_json
+from flyweight.corpus import TextTokenizer
+from flyweight.inference import DecoderModel, HuggingFaceModel, LanguageModel, load_model
+from flyweight.inference import language_model as language_model_module
+from flyweight.model import Decoder
+from flyweight.recipe import Recipe
+
+TOKENS = torch.tensor([[3, 50, 7, 7, 120, 9, 33, 4], [250, 8, 9, 10, 11, 0, 0, 0]])
+ROWS = torch.tensor([0, 0, 1, 1, 1])
+POSITIONS = torch.tensor([7, 2, 4, 0, 2])
+TARGETS = torch.tensor([5, 299, 0, 17, 250])
+
+
+@pytest.fixture(scope="session")
+def llama(llama_folder: Path) -> LanguageModel:
+    return load_model(llama_folder, "cpu")
+
+
+def reference_logits(folder: Path, tokens: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)(input_ids=tokens).logits
+
+
+def check_consistency(model: LanguageModel, full: torch.Tensor) -> None:
+    """Every way to ask the model gives what the full logits say."""
+    at = model.logits_at(TOKENS, ROWS, POSITIONS)
+    assert at.dtype == torch.float32
+    torch.testing.assert_close(at, full[ROWS, POSITIONS], atol=1e-4, rtol=0)
+    expected = full.log_softmax(-1)[ROWS, POSITIONS, TARGETS]
+    got = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+    cache = model.new_cache(2, 8)
+    first = model.next_logits(TOKENS[:, :5], cache)
+    torch.testing.assert_close(first, full[:, 4], atol=1e-4, rtol=0)
+    for position in range(5, 8):
+        step = model.next_logits(TOKENS[:, position : position + 1], cache)
+        torch.testing.assert_close(step, full[:, position], atol=1e-4, rtol=0)
+
+
+def test_our_decoder(model: DecoderModel, decoder: Decoder):
+    with torch.no_grad():
+        check_consistency(model, decoder.logits(decoder(TOKENS)))
+
+
+def test_our_decoder_with_everything_on(tokenizer: TextTokenizer, recipe_with: Callable[..., Recipe]):
+    recipe = recipe_with(
+        exclusive_attention=True, qk_norm=True, scale_embedding=True, tie_word_embeddings=False
+    )
+    decoder = Decoder(recipe.model, recipe.parametrization).initialize(3)
+    with torch.no_grad():
+        check_consistency(DecoderModel(decoder, tokenizer), decoder.logits(decoder(TOKENS)))
+
+
+def test_a_llama_folder_as_transformers_has_it(llama: LanguageModel, llama_folder: Path):
+    check_consistency(llama, reference_logits(llama_folder, TOKENS))
+    assert llama.max_length == 40
+    assert (llama.prefix_token, llama.stop_tokens) == (5, {0})
+    assert llama.tokenizer.decode(llama.tokenizer.encode("the cat — ü")) == "the cat — ü"
+
+
+@pytest.mark.parametrize("kind", ["absolute positions", "soft-capped logits"])
+def test_other_architectures(tmp_path: Path, llama_folder: Path, kind: str):
+    torch.manual_seed(0)
+    if kind == "absolute positions":
+        config: Any = GPT2Config(vocab_size=300, n_embd=32, n_layer=2, n_head=4, n_positions=24)
+        GPT2LMHeadModel(config).save_pretrained(tmp_path)
+    else:
+        config = Gemma2Config(
+            vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, head_dim=8, max_position_embeddings=24, initializer_range=1.0,
+            final_logit_softcapping=2.0,
+        )  # fmt: skip
+        Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    for file in llama_folder.glob("*token*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    model = load_model(tmp_path, "cpu")
+    check_consistency(model, reference_logits(tmp_path, TOKENS))
+    assert model.max_length == 24
+
+
+def test_models_without_partial_logits_or_cache_work_too(llama_folder: Path):
+    model = HuggingFaceModel(llama_folder)
+    model._keeps_some = model._caches = False
+    check_consistency(model, reference_logits(llama_folder, TOKENS))
+
+
+def test_padding_on_the_right_changes_nothing(model: DecoderModel, llama: LanguageModel):
+    for some in (model, llama):
+        alone = some.logits_at(TOKENS[1:, :5], torch.tensor([0]), torch.tensor([4]))
+        padded = some.logits_at(TOKENS, torch.tensor([1]), torch.tensor([4]))
+        torch.testing.assert_close(alone, padded, atol=1e-5, rtol=0)
+
+
+def test_readout_in_parts_is_the_whole(model: DecoderModel, monkeypatch: pytest.MonkeyPatch):
+    whole = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
+    monkeypatch.setattr(language_model_module, "READOUT_ELEMENTS", 700)  # two rows of 300 at once
+    parts = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
+    torch.testing.assert_close(whole, parts, atol=1e-5, rtol=0)
+
+
+def test_bfloat16_is_close_and_stays_float32_outside(decoder: Decoder, tokenizer: TextTokenizer):
+    exact, rough = (DecoderModel(decoder, tokenizer, precision) for precision in ("float32", "bfloat16"))
+    difference = exact.logits_at(TOKENS, ROWS, POSITIONS) - rough.logits_at(TOKENS, ROWS, POSITIONS)
+    assert 0 < difference.abs().max() < 0.2
+    cache = rough.new_cache(2, 8)
+    assert rough.next_logits(TOKENS, cache).dtype == torch.float32
+
+
+def test_scoring_leaves_the_model_fit_for_training(model: DecoderModel, decoder: Decoder):
+    model.logits_at(TOKENS, ROWS, POSITIONS)
+    decoder.logits(decoder(TOKENS)).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in decoder.parameters())
+    decoder.zero_grad(set_to_none=True)
+
+
+def test_own_code_runs_only_when_trusted(tmp_path: Path, llama_folder: Path):
+    for file in llama_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    config = read_json(tmp_path / "config.json")
+    write_json(tmp_path / "config.json", config | {"auto_map": {"AutoModelForCausalLM": "modeling_x.X"}})
+    (tmp_path / "modeling_x.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UserError, match=r"modeling_x\.py.*--trust-remote-code"):
+        load_model(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"{", "not valid JSON"),
+        ("config.json", b"{}", "cannot load the model"),
+        ("model.safetensors", b"short", "cannot load the model"),
+        ("model.safetensors", None, "cannot load the model"),
+        ("tokenizer.json", None, "cannot load the tokenizer"),
+    ],
+)
+def test_broken_hugging_face_folders(
+    tmp_path: Path, llama_folder: Path, name: str, content: bytes | None, message: str
+):
+    for file in llama_folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    if content is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        load_model(tmp_path, "cpu")
