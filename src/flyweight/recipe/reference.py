@@ -27,7 +27,7 @@ The rules are those of YAML 1.2, so `1e-3` is a number and `no` is a word. Defau
 file loses to `key=value` words on the command line, where a dot goes one section down:
 
 ```sh
-flyweight train gpt-s-5m training.tokens=5M execution.device=cpu
+flyweight train quickstart training.tokens=2M execution.device=cpu
 ```
 
 An unknown key is an error that names the nearest known one. Every key is either *identity* (it changes
