@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -152,12 +153,20 @@ def _rows(section: type[BaseModel], prefix: str = "", execution: bool = False) -
     ]
 
 
+_BARRED_CODE = re.compile(r"`([^`]*\|[^`]*)`")
+
+
+def _in_html(code: re.Match[str]) -> str:
+    """A bar inside code ends a table's cell in some readers of Markdown, and shows its escape in others."""
+    return f"<code>{html.escape(code[1]).replace('|', '&#124;')}</code>"
+
+
 def _table(rows: list[Row], with_kind: bool = True) -> str:
     columns = [name for name in Row._fields if with_kind or name != "kind"]
     lines = [columns, ["---"] * len(columns)]
     for row in rows:
         cells = row._replace(key=f"`{row.key}`")._asdict()
-        lines.append([cells[column].replace("|", "\\|") for column in columns])
+        lines.append([_BARRED_CODE.sub(_in_html, cells[column]) for column in columns])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
