@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence as ListOf
+from collections.abc import Mapping
+from collections.abc import Sequence as ListOf
 from typing import Protocol
 
 import numpy as np

@@ -15,7 +15,7 @@ from flyweight.recipe.timeline import Timeline
 from flyweight.recipe.units import Bytes, Tokens, parse_percent, parse_tokens
 
 FORMAT_VERSION = 1
-EXECUTION = {"execution": True}
+EXECUTION: dict[str, Any] = {"execution": True}
 
 
 class Frozen(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -68,7 +68,7 @@ class Dashboard:
         title = ""
         if started is not None:
             title = f"{started.name} · {format_tokens(started.parameters)} parameters · {started.plan['hardware']}"
-        parts = [self._bar(), self._numbers()]
+        parts: list[RenderableType] = [self._bar(), self._numbers()]
         if progress.last is not None:
             parts.append(self._mixture(progress.last))
         if self._sample:

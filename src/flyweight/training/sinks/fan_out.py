@@ -52,7 +52,7 @@ def standard_sinks(recipe: Recipe, run: Path) -> list[Sink]:
     from flyweight.training.sinks.tensorboard import tensorboard_sink
 
     terminal: Sink = Dashboard() if sys.stdout.isatty() else PlainLines()
-    sinks = [terminal]
+    sinks: list[Sink] = [terminal]
     if recipe.execution.tensorboard:
         views = tensorboard_sink(run)
         if views is None:
