@@ -88,6 +88,20 @@ def test_items_survive_a_file(form: Form, tmp_path: Path):
     assert read_questions(tmp_path / "items.jsonl", form) == [question_of(item, form) for item in items]
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_no_rule_that_does_not_calculate_finds_the_answer(form: Form):
+    questions = [question_of(item, form) for item in generate_items(form, seed=0, per_operands=200)]
+    allowed = 4 * (0.25 * 0.75 / len(questions)) ** 0.5
+    for rank in range(4):  # always take the smallest number, the second smallest, ...
+        picked = [sorted(range(4), key=lambda i, q=q: float(q.endings[i]))[rank] for q in questions]
+        share = sum(pick == q.label for pick, q in zip(picked, questions, strict=True)) / len(questions)
+        assert abs(share - 0.25) < allowed, rank
+    for place in range(4):
+        assert abs(sum(q.label == place for q in questions) / len(questions) - 0.25) < allowed
+    shortest = sum(min(range(4), key=lambda i, q=q: len(q.endings[i])) == q.label for q in questions)
+    assert shortest / len(questions) < 0.25 + allowed
+
+
 def right_answers(seed: int, per_operands: int) -> set[str]:
     questions = (
         question_of(item, form) for form in FORMS for item in generate_items(form, seed, per_operands)
@@ -122,8 +136,7 @@ def test_the_norm_is_per_token_of_the_ending(judging: Judging):
     # A token a byte here: " 1" has 2 tokens, " 1000" has 5.
     item = {"ctx": "Q:", "endings": [" 1", " 1000"], "label": 1, "activity_label": "count", "ind": 0}
     model = judging(lambda text: -4.0 if text.endswith(" 1") else -5.0)  # -2 a token against -1
-    by_sum, by_mean = score_questions(model, [question_of(item, "v3")])
-    assert (by_sum, by_mean) == ([0.0], [1.0])
+    assert score_questions(model, [question_of(item, "v3")]) == ([0.0], [1.0], 0)
 
 
 def test_context_and_ending_are_tokenised_apart_without_anything_before(
@@ -144,6 +157,15 @@ def test_context_and_ending_are_tokenised_apart_without_anything_before(
     score_questions(uniform, [question])
     encode = uniform.tokenizer.encode
     assert seen == [(encode("1 + 1 ="), encode(" 2")), (encode("1 + 1 ="), encode(" 3"))]
+
+
+def test_questions_that_do_not_fit_are_counted(uniform: LanguageModel):
+    # One token a byte and 24 of context: 4 endings of " 1" with 24 bytes before them are one too many.
+    items = [
+        {"ctx": "x" * size, "endings": [" 1", " 2", " 3", " 4"], "label": 0, "activity_label": "a", "ind": 0}
+        for size in (23, 24)
+    ]
+    assert score_questions(uniform, [question_of(item, "v3") for item in items])[2] == 4
 
 
 def test_generated_items_are_kept_beside_the_results(judging: Judging, tmp_path: Path):

@@ -78,4 +78,5 @@ def test_the_published_files_load():
     subsets = read_blimp(SHARED.parent)
     assert len(subsets) == 67
     assert {len(pairs) for pairs in subsets.values()} == {1000}
-    assert all(pair.good != pair.bad for pairs in subsets.values() for pair in pairs)
+    # Seven published pairs are the same sentence twice; whatever a model thinks, those are ties.
+    assert sum(pair.good == pair.bad for pairs in subsets.values() for pair in pairs) == 7

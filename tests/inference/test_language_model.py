@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, 
 from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import TextTokenizer
 from flyweight.inference import DecoderModel, HuggingFaceModel, LanguageModel, load_model
+from flyweight.inference import huggingface as huggingface_module
 from flyweight.inference import language_model as language_model_module
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
@@ -103,8 +104,25 @@ def test_padding_on_the_right_changes_nothing(model: DecoderModel, llama: Langua
 
 def test_readout_in_parts_is_the_whole(model: DecoderModel, monkeypatch: pytest.MonkeyPatch):
     whole = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
+    readout, sizes = model.decoder.logits, []
+    monkeypatch.setattr(model.decoder, "logits", lambda hidden: sizes.append(len(hidden)) or readout(hidden))
     monkeypatch.setattr(language_model_module, "READOUT_ELEMENTS", 700)  # two rows of 300 at once
     parts = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
+    assert sizes == [2, 2, 1]
+    torch.testing.assert_close(whole, parts, atol=1e-5, rtol=0)
+
+
+def test_a_big_vocabulary_is_scored_row_by_row(llama_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    model = HuggingFaceModel(llama_folder)
+    whole = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
+    shapes = []
+    logits_at = model.logits_at
+    monkeypatch.setattr(
+        model, "logits_at", lambda tokens, *rest: shapes.append(tokens.shape) or logits_at(tokens, *rest)
+    )
+    monkeypatch.setattr(huggingface_module, "LOGITS_ELEMENTS", 8 * 300 + 1)
+    parts = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
+    assert shapes == [(1, 8), (1, 8)]
     torch.testing.assert_close(whole, parts, atol=1e-5, rtol=0)
 
 
@@ -117,8 +135,9 @@ def test_bfloat16_is_close_and_stays_float32_outside(decoder: Decoder, tokenizer
 
 
 def test_scoring_leaves_the_model_fit_for_training(model: DecoderModel, decoder: Decoder):
-    model.logits_at(TOKENS, ROWS, POSITIONS)
-    decoder.logits(decoder(TOKENS)).square().mean().backward()
+    scored = model.logits_at(TOKENS, ROWS, POSITIONS)
+    trained = decoder.logits(decoder(TOKENS))[ROWS, POSITIONS]
+    (trained * scored).sum().backward()
     assert all(parameter.grad is not None for parameter in decoder.parameters())
     decoder.zero_grad(set_to_none=True)
 

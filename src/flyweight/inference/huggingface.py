@@ -14,6 +14,9 @@ from flyweight.corpus import TextTokenizer
 from flyweight.inference.language_model import LanguageModel
 from flyweight.inference.precision import Precision, autocast
 
+LOGITS_ELEMENTS = 2**27
+"""Logits held at once while scoring (512 MiB in float32): a big vocabulary scores fewer rows at a time."""
+
 CONFIG_FILE = "config.json"
 _LENGTH_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length")
 _FALLBACK_LENGTH = 2048
@@ -77,6 +80,19 @@ class HuggingFaceModel(LanguageModel):
             logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
         return logits[rows, places].float()
 
+    def target_log_probs(self, tokens: Tensor, rows: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
+        """See `LanguageModel`; takes so many rows at once that they have at most LOGITS_ELEMENTS logits."""
+        vocabulary = self.model.config.get_text_config().vocab_size
+        at_once = max(1, LOGITS_ELEMENTS // (tokens.shape[1] * vocabulary))
+        log_probs = torch.empty(len(rows), device=self.device)
+        for start in range(0, len(tokens), at_once):
+            here = (rows >= start) & (rows < start + at_once)
+            if here.any():
+                log_probs[here] = super().target_log_probs(
+                    tokens[start : start + at_once], rows[here] - start, positions[here], targets[here]
+                )
+        return log_probs
+
     def new_cache(self, batch_size: int, length: int) -> Any:
         """See `LanguageModel`; transformers' own cache, which the first call makes."""
         return [None] if self._caches else super().new_cache(batch_size, length)
@@ -97,7 +113,10 @@ def _load(folder: Path, what: str, options: dict[str, Any]) -> Any:
     """The model or the tokenizer in `folder`; transformers' many errors become one sentence."""
     # Imported here: it takes seconds, and a model of our own does not need it.
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
 
+    had_bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # it would run across our own progress
     try:
         if what == "model":
             return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
@@ -105,6 +124,9 @@ def _load(folder: Path, what: str, options: dict[str, Any]) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(f"{folder}: transformers cannot load the {what} in this folder: {reason}") from error
+    finally:
+        if had_bar:
+            logging.enable_progress_bar()
 
 
 def _tokenizer(folder: Path, options: dict[str, Any]) -> tuple[TextTokenizer, int | None]:

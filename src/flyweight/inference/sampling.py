@@ -39,7 +39,6 @@ def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     """`logits` (V,) with those of the tokens in `seen` (N,) made less likely by `penalty`."""
     if penalty == 1.0:
         return logits
-    seen = seen.unique()
     values = logits[seen]
     return logits.index_put((seen,), torch.where(values > 0, values / penalty, values * penalty))
 

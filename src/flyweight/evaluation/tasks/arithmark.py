@@ -84,20 +84,22 @@ def run_arithmark(task: TaskInput) -> dict[str, Any]:
 
 def _run(task: TaskInput, questions: dict[Form, list[Question]]) -> dict[str, Any]:
     everything = [question for part in questions.values() for question in part]
-    scored = score_questions(task.model, everything, task.progress)
+    by_sum, by_mean, truncated = score_questions(task.model, everything, task.progress)
     results: dict[str, Any] = {}
     start = 0
     for form, part in questions.items():
-        results[form] = _summary(form, part, *(values[start : start + len(part)] for values in scored))
-        start += len(part)
-    return {**_accuracy(scored[0]), "chance": CHANCE, **results}
+        end = start + len(part)
+        results[form] = _summary(form, part, by_sum[start:end], by_mean[start:end])
+        start = end
+    return {**_accuracy(by_sum), "chance": CHANCE, "truncated": truncated, **results}
 
 
 def score_questions(
     model: LanguageModel, questions: list[Question], progress: Callable[[float], None] | None = None
-) -> tuple[list[float], list[float]]:
+) -> tuple[list[float], list[float], int]:
     """For each question 1 or 0: is the right ending the likeliest by summed log-likelihood, and by its
-    mean over the ending's tokens?
+    mean over the ending's tokens? And how many requests were too long for the model and lost their
+    first tokens.
 
     Context and ending are tokenised separately and nothing is put before the context. The first of
     equally likely endings is the one that is chosen.
@@ -109,7 +111,7 @@ def score_questions(
         context for context, question in zip(contexts, questions, strict=True) for _ in question.endings
     ]
     requests: list[Request] = list(zip(owners, endings, strict=True))
-    values = score_requests(model, requests, progress=progress).values
+    values, truncated = score_requests(model, requests, progress=progress)
     by_sum, by_mean = [], []
     start = 0
     for question in questions:
@@ -119,7 +121,7 @@ def score_questions(
         by_sum.append(float(sums.index(max(sums)) == question.label))
         by_mean.append(float(means.index(max(means)) == question.label))
         start = end
-    return by_sum, by_mean
+    return by_sum, by_mean, truncated
 
 
 def _summary(

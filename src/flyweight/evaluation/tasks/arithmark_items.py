@@ -15,6 +15,8 @@ from flyweight.evaluation.items import read_json_lines
 Item = dict[str, Any]
 """One line of a file, in the fields of its version."""
 
+_DRAWS = 12
+"""Draws of three wrong options each, among which those that fit are chosen."""
 _DIFFICULTY = {1: "easy", 2: "medium", 3: "hard"}
 """By the number of operators; the published set does not say how it draws its border."""
 
@@ -50,8 +52,28 @@ def write_items(problems: list[Problem], form: Form, seed: int) -> list[Item]:
     """The problems as items in the fields of version `form`, with options drawn by `seed`."""
     rng = random.Random(derive_seed(seed, "arithmark-gen", "options", form))
     return [
-        _WRITERS[form](problem, distractors(problem, rng), index) for index, problem in enumerate(problems)
+        _WRITERS[form](problem, balanced_options(problem, rng), index)
+        for index, problem in enumerate(problems)
     ]
+
+
+def balanced_options(problem: Problem, rng: random.Random) -> list[str]:
+    """Four different options in random order, the right one as often the smallest as the largest or between.
+
+    Natural mistakes lie on both sides of the right answer, and a mistaken * is far above it, so that
+    drawn freely the right answer is the second smallest of four in two items of five: more than
+    chance, without any arithmetic. Here the rank of the right answer is drawn first, and the wrong
+    ones to fit it (as far as numbers below a small answer go).
+    """
+    right = problem.answer
+    wrong = {option for _ in range(_DRAWS) for option in distractors(problem, rng)} - {right}
+    ordered = sorted(wrong, key=float)
+    below = [option for option in ordered if float(option) < float(right)]
+    above = ordered[len(below) :]
+    rank = max(min(rng.randrange(4), len(below)), 3 - len(above))
+    options = [right, *rng.sample(below, rank), *rng.sample(above, 3 - rank)]
+    rng.shuffle(options)
+    return options
 
 
 def _write_v1(problem: Problem, options: list[str], index: int) -> Item:
