@@ -168,3 +168,15 @@ def test_identity_holds_every_key_but_those_of_execution(small):
     assert not_named == execution | {"name", "description", "sources", "tokenizer.path"}
     assert not [key for key in named if key.startswith(("execution", "evaluation."))]
     assert {"sources.prose.builtin", "training.tokens", "training.adamw.eps"} <= named
+
+
+def test_an_override_reaches_into_lists():
+    recipe = load_recipe("gpt-x2-125m", ["training.mixture.0.at=0", "training.z_loss.1.at=20B"])
+    assert recipe.training.z_loss.knots[1].at == 20_000_000_000
+    with pytest.raises(UserError, match="'9' is not a place in this list of"):
+        load_recipe("gpt-x2-125m", ["training.mixture.9.at=0"])
+
+
+def test_other_tokens_than_the_schedule_was_written_for_point_to_scaled():
+    with pytest.raises(UserError, match="--scaled keeps every schedule's fractions"):
+        load_recipe("gpt-s-5m", ["training.tokens=5M"])

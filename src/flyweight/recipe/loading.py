@@ -90,13 +90,29 @@ def _apply(data: dict[str, Any], word: str) -> None:
     except YAMLError:
         value = text
     *parents, last = key.split(".")
-    place = data
+    place: Any = data
     for part in parents:
-        child = place.get(part)
-        if not isinstance(child, dict):
-            child = place[part] = {}
-        place = child
-    place[last] = value
+        place = _child(place, part, key)
+    if isinstance(place, list):
+        place[_index(place, last, key)] = value
+    else:
+        place[last] = value
+
+
+def _child(place: Any, part: str, key: str) -> Any:
+    """What `part` of `key` leads to; a section that the file leaves out begins empty."""
+    if isinstance(place, list):
+        return place[_index(place, part, key)]
+    child = place.get(part)
+    if not isinstance(child, dict | list):
+        child = place[part] = {}
+    return child
+
+
+def _index(place: list[Any], part: str, key: str) -> int:
+    if not part.isdigit() or int(part) >= len(place):
+        raise UserError(f"{key}: {part!r} is not a place in this list of {len(place)}; they count from 0.")
+    return int(part)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -120,7 +136,7 @@ def all_keys(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
 
 def _explain(error: ValidationError) -> str:
     problem = error.errors()[0]
-    place = [str(part) for part in problem["loc"]]
+    place = [str(part) for part in problem["loc"] if part != "[key]"]
     key = ".".join(place) or "recipe"
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(place[-1], [k.split(".")[-1] for k in all_keys()], n=1, cutoff=0.5)
@@ -130,6 +146,10 @@ def _explain(error: ValidationError) -> str:
     if problem["type"] == "missing":
         return f"{key}: this key is missing."
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("model_type", "model_attributes_type"):
+        message = "expected keys and values here"
+    elif problem["type"] in ("tuple_type", "list_type"):
+        message = "expected a list here"
     found = problem.get("input")
     shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) else ""
     return f"{key}: {message}{shown}."

@@ -78,7 +78,9 @@ class WSD(_Frozen):
             )
         if self.end <= self.decay_start:
             raise ValueError(
-                f"the decay ends at {self.end:,} tokens, not after its start at {self.decay_start:,}"
+                f"the decay ends at {self.end:,} tokens, not after its start at {self.decay_start:,}; "
+                f"places in percent, such as 80%, move with training.tokens, and --scaled keeps every schedule's "
+                f"fractions"
             )
         rise = [{"at": 0, "value": 0.0}, {"at": self.warmup, "value": self.peak, "shape": "linear"}]
         if self.warmup == 0:
