@@ -3,7 +3,7 @@
 from flyweight.corpus.documents import Document, ReadLog
 from flyweight.corpus.manifest import Manifest, SourceManifest, average_weights, read_manifest
 from flyweight.corpus.opening import OpenCorpus, open_corpus, verify
-from flyweight.corpus.prepare import prepare
+from flyweight.corpus.prepare import prepare, train_recipe_tokenizer
 from flyweight.corpus.shards import HeldOut, TokenStream
 from flyweight.corpus.tokenizer import TextTokenizer, train_tokenizer
 
@@ -20,6 +20,7 @@ __all__ = [
     "open_corpus",
     "prepare",
     "read_manifest",
+    "train_recipe_tokenizer",
     "train_tokenizer",
     "verify",
 ]

@@ -49,7 +49,7 @@ def operands(expression: Expression) -> int:
 
 
 def canonical(expression: Expression) -> str:
-    """A text that is the same whatever the spaces, needless parentheses and the order of sums and products."""
+    """A text that stays the same whatever the needless parentheses and the order of sums and products."""
     if isinstance(expression, int):
         return str(expression)
     operator, left, right = expression

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from flyweight.base import UserError
+from flyweight.corpus.documents import ReadLog
 from flyweight.corpus.manifest import Manifest, Split, read_manifest
 from flyweight.corpus.shards import ArrayFile, HeldOut, TokenStream, checksum, open_array
 from flyweight.corpus.tokenizer import FILE, TextTokenizer
+from flyweight.recipe import format_bytes
 
 TOKENIZER_FOLDER = "tokenizer"
 
@@ -35,6 +37,21 @@ class OpenCorpus:
         """Bytes of training text for one token of `source`, end_of_text tokens counted."""
         train = self.manifest.sources[source].train
         return train.bytes / train.tokens
+
+    def summary(self) -> list[str]:
+        """One line a source, for people."""
+        lines = []
+        for name, source in self.manifest.sources.items():
+            line = (
+                f"{name}: {source.train.tokens:,} training tokens of {source.train.documents:,} documents "
+                f"({format_bytes(source.train.bytes)}, {self.bytes_per_token(name):.2f} bytes a token), "
+                f"{source.held_out.tokens:,} held-out tokens of {source.held_out.documents:,} documents"
+            )
+            if source.unused_documents:
+                line += f", {source.unused_documents:,} beyond corpus.held_out_limit left unused"
+            bad = ReadLog(source.bad_records)
+            lines.append(f"{line}; skipped {bad.summary()}" if bad.skipped else line)
+        return lines
 
 
 def open_corpus(folder: Path) -> OpenCorpus:

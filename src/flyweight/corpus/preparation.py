@@ -206,7 +206,7 @@ class Preparation:
         train: ShardWriter,
         held_out: ShardWriter,
     ) -> tuple[int, int]:
-        """Encode a source's documents into its two sides; returns documents and bytes that were left unused."""
+        """Encode a source's documents into its two sides; returns documents and bytes left unused."""
         stage, seed, limit = f"encoding {name}", self.recipe.seed, self.recipe.corpus.held_out_limit
         unused_documents = unused_bytes = done = 0
         self.progress(stage, 0.0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from flyweight.base import UserError
 from flyweight.corpus.manifest import FILE, configuration
 from flyweight.corpus.opening import OpenCorpus, open_corpus
 from flyweight.corpus.preparation import Preparation, Progress
-from flyweight.corpus.sources import open_source
+from flyweight.corpus.sources import SourceReader, open_source
 from flyweight.corpus.tokenizer import TextTokenizer
 from flyweight.recipe import Recipe
 
@@ -41,18 +42,39 @@ def prepare(recipe: Recipe, folder: Path, progress: Progress | None = None) -> O
         _check_same_corpus(corpus, recipe)
     else:
         _check_usable(folder)
-        readers = {
-            name: open_source(name, source, recipe.seed, recipe.corpus)
-            for name, source in recipe.sources.items()
-        }
-        folder.mkdir(parents=True, exist_ok=True)
+        readers = _open_sources(recipe)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: this folder cannot be made ({error.strerror}).") from None
         with _alone(folder):
             _sweep(folder)
-            Preparation(recipe, folder, readers, progress or (lambda stage, share: None)).run()
+            Preparation(recipe, folder, readers, progress or _silent).run()
             _sweep(folder)
         corpus = open_corpus(folder)
     _check_fits(corpus, recipe)
     return corpus
+
+
+def train_recipe_tokenizer(recipe: Recipe, progress: Progress | None = None) -> TextTokenizer:
+    """The tokenizer that `prepare` would give the corpus of `recipe`, without the corpus.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        readers = _open_sources(recipe)
+        return Preparation(recipe, Path(folder), readers, progress or _silent).tokenizer()
+
+
+def _open_sources(recipe: Recipe) -> dict[str, SourceReader]:
+    return {
+        name: open_source(name, source, recipe.seed, recipe.corpus) for name, source in recipe.sources.items()
+    }
+
+
+def _silent(stage: str, share: float) -> None:
+    pass
 
 
 def _check_same_corpus(corpus: OpenCorpus, recipe: Recipe) -> None:
@@ -112,10 +134,12 @@ def _alone(folder: Path) -> Iterator[None]:
     with (folder / _MARK).open("w") as mark:
         try:
             fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise UserError(
                 f"{folder}: another process is preparing this corpus right now; wait for it to end."
             ) from None
+        except OSError:
+            pass  # a file system without locks
         yield
 
 

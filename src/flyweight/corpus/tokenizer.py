@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -47,12 +48,12 @@ class TextTokenizer:
         self.end_of_text_text = end_of_text
         self._json = backend.to_str(pretty=True)
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """Entries: one more than the largest id."""
         return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of the saved file."""
         return hashlib.blake2b(self._json.encode("utf-8"), digest_size=16).hexdigest()

@@ -1,0 +1,477 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flyweight.base import UserError
+from flyweight.corpus import OpenCorpus, builtin, open_corpus, prepare, train_recipe_tokenizer, verify
+from flyweight.corpus import preparation as preparation_module
+from flyweight.corpus import shards as shards_module
+from flyweight.corpus.tokenizer import train_tokenizer
+from flyweight.recipe import Recipe
+
+RecipeMaker = Callable[..., Recipe]
+
+
+def documents_of(corpus: OpenCorpus, source: str) -> tuple[list[str], list[str]]:
+    """The texts of both sides, decoded from the shards."""
+    stream, held_out = corpus.train[source], corpus.held_out[source]
+    ends = np.append(stream.document_starts[1:], stream.tokens)
+    sides = [[stream.read(a, b - a) for a, b in zip(stream.document_starts, ends, strict=True)]]
+    sides.append(np.split(held_out.tokens, np.cumsum(held_out.document_tokens)[:-1]))
+    for side in sides:
+        assert all(tokens[-1] == corpus.tokenizer.end_of_text for tokens in side)
+        assert all((tokens[:-1] != corpus.tokenizer.end_of_text).all() for tokens in side)
+    return tuple([corpus.tokenizer.decode(tokens[:-1].tolist()) for tokens in side] for side in sides)  # pyright: ignore[reportReturnType]
+
+
+def sources_of(*paths: Path) -> dict[str, Any]:
+    return {f"s{n}": {"kind": "files", "path": str(path)} for n, path in enumerate(paths)}
+
+
+def test_every_document_is_on_exactly_one_side_byte_for_byte(
+    prose_recipe: Recipe, tmp_path: Path, make_prose: Callable[[int], str]
+) -> None:
+    stages: list[tuple[str, float]] = []
+    corpus = prepare(prose_recipe, tmp_path / "corpus", lambda stage, share: stages.append((stage, share)))
+    train, held_out = documents_of(corpus, "prose")
+    assert sorted(train + held_out) == sorted(make_prose(seed) for seed in range(60))
+    assert len(held_out) >= 2
+    source = corpus.manifest.sources["prose"]
+    assert (source.train.documents, source.held_out.documents) == (len(train), len(held_out))
+    assert source.train.bytes == sum(map(len, train))
+    assert corpus.held_out["prose"].document_bytes.tolist() == [len(text) for text in held_out]
+    assert corpus.bytes_per_token("prose") == source.train.bytes / corpus.train["prose"].tokens
+    assert corpus.tokenizer.vocab_size == 300
+    names = dict.fromkeys(stage for stage, _ in stages)
+    assert list(names) == ["reading prose", "training the tokenizer", "encoding prose"]
+    assert all(0 <= share <= 1 for _, share in stages)
+    assert len(corpus.summary()) == 1
+    assert sorted(item.name for item in (tmp_path / "corpus").iterdir() if item.suffix == ".tmp") == []
+
+
+def test_the_same_recipe_gives_the_same_corpus_and_is_reused(prose_recipe: Recipe, tmp_path: Path) -> None:
+    first = prepare(prose_recipe, tmp_path / "a")
+    second = prepare(prose_recipe, tmp_path / "b")
+    assert first.fingerprint == second.fingerprint
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
+    again = prepare(prose_recipe, tmp_path / "a")
+    assert again.fingerprint == first.fingerprint
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "a").rglob("*")}
+    assert train_recipe_tokenizer(prose_recipe).fingerprint == first.tokenizer.fingerprint
+
+
+def test_the_tokenizer_never_sees_held_out_text(
+    tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[[Path, list[str]], Path], monkeypatch: Any
+) -> None:
+    seen: list[str] = []
+
+    def spy(texts: Any, *rest: Any) -> Any:
+        return train_tokenizer((seen.append(text) or text for text in texts), *rest)
+
+    monkeypatch.setattr(preparation_module, "train_tokenizer", spy)
+    # Fewer documents than the share reaches: the rule for small sources chooses, after the sampling.
+    data = make_jsonl(
+        tmp_path / "d.jsonl", [f"Number {n} " + "some plain words again " * 30 for n in range(20)]
+    )
+    recipe = make_recipe(sources_of(data), corpus={"held_out": 1e-6}, tokenizer={"vocab_size": 262})
+    train, held_out = documents_of(prepare(recipe, tmp_path / "c"), "s0")
+    assert len(held_out) == 2
+    assert set(train) <= set(seen)
+    assert set(seen) - set(train) <= {seen[-1]}  # the last piece is cut to the sample's size
+    assert len(seen[-1]) < 100
+
+
+def test_the_tokenizer_sample_follows_the_mixture_and_its_size(
+    tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[[Path, list[str]], Path], monkeypatch: Any
+) -> None:
+    seen: list[str] = []
+
+    def spy(texts: Any, *rest: Any) -> Any:
+        return train_tokenizer((seen.append(text) or text for text in texts), *rest)
+
+    monkeypatch.setattr(preparation_module, "train_tokenizer", spy)
+    a = make_jsonl(tmp_path / "a.jsonl", [f"aaa {n} red words here " * 20 for n in range(400)])
+    b = make_jsonl(tmp_path / "b.jsonl", [f"bbb {n} blue other texts " * 20 for n in range(20)])
+    recipe = make_recipe(
+        sources_of(a, b),
+        training={"mixture": [{"at": 0, "weights": {"s0": 0.7, "s1": 0.3}}]},
+        tokenizer={"vocab_size": 270, "sample": 60_000},
+    )
+    prepare(recipe, tmp_path / "c")
+    sizes = [sum(len(text) for text in seen if text.startswith(start)) for start in ("aaa", "bbb")]
+    assert sizes == [42_000, 18_000]  # b has less than its share, so it is repeated
+    numbers = [int(text.split()[1]) for text in seen if text.startswith("aaa")]
+    assert min(numbers) < 60
+    assert max(numbers) > 340  # a fair sample, not the beginning
+
+
+def test_duplicates_fall_on_one_side(
+    tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[[Path, list[str]], Path]
+) -> None:
+    texts = [f"Text {n} " + "with words and words " * 10 for n in range(40)]
+    data = make_jsonl(tmp_path / "d.jsonl", texts * 3)
+    recipe = make_recipe(sources_of(data), tokenizer={"vocab_size": 262})
+    train, held_out = documents_of(prepare(recipe, tmp_path / "c"), "s0")
+    assert not set(train) & set(held_out)
+    assert len(train) + len(held_out) == 120
+
+
+def test_the_held_out_limit_leaves_the_rest_unused_and_says_so(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
+) -> None:
+    recipe = make_recipe(sources_of(prose_file), corpus={"held_out": 0.5, "held_out_limit": 3000})
+    corpus = prepare(recipe, tmp_path / "c")
+    source = corpus.manifest.sources["s0"]
+    assert source.held_out.documents >= 2
+    assert source.held_out.bytes <= 3000
+    assert source.unused_documents > 10
+    total = source.train.bytes + source.held_out.bytes + source.unused_bytes
+    assert total == sum(len(json.loads(line)["text"]) for line in prose_file.read_text().splitlines())
+    assert "left unused" in corpus.summary()[0]
+
+
+def test_a_source_reads_no_more_than_its_limit(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
+) -> None:
+    sources = {"s0": {"kind": "files", "path": str(prose_file), "limit": 20_000}}
+    source = prepare(make_recipe(sources), tmp_path / "c").manifest.sources["s0"]
+    assert 18_000 < source.train.bytes + source.held_out.bytes <= 20_000
+
+
+def test_many_shards_read_as_one_stream(
+    tmp_path: Path, prose_recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prepare(prose_recipe, tmp_path / "a")
+    monkeypatch.setattr(shards_module.ShardWriter.__init__, "__defaults__", (1000,))
+    parts = prepare(prose_recipe, tmp_path / "b")
+    assert len(parts.manifest.sources["prose"].train.shards) > 5
+    assert len(parts.manifest.sources["prose"].held_out.shards) == 1
+    length = whole.train["prose"].tokens
+    assert (parts.train["prose"].read(7, 2 * length) == whole.train["prose"].read(7, 2 * length)).all()
+    assert (parts.train["prose"].document_starts == whole.train["prose"].document_starts).all()
+
+
+def test_bad_records_are_in_the_manifest(tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path) -> None:
+    with prose_file.open("ab") as file:
+        file.write(b'{"text": 5}\n{"broken\n')
+    corpus = prepare(make_recipe(sources_of(prose_file)), tmp_path / "c")
+    bad = open_corpus(corpus.folder).manifest.sources["s0"].bad_records
+    assert {reason: (records.count, records.first) for reason, records in bad.items()} == {
+        "text is not a string": (1, [f"{prose_file}:61"]),
+        "broken JSON": (1, [f"{prose_file}:62"]),
+    }
+    assert "1 x broken JSON" in corpus.summary()[0]
+
+
+def test_prose_and_code_of_a_module_are_on_the_same_side(
+    tmp_path: Path,
+    make_recipe: RecipeMaker,
+    make_prose: Callable[[int], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root = tmp_path / "pack"
+    root.mkdir()
+    for n in range(60):
+        # Only every second file has prose, so that each source alone would choose another threshold.
+        head = f'"""{make_prose(n)}"""\n' if n % 2 else ""
+        (root / f"m{n}.py").write_text(f"{head}number = {n}\nname = 'module {n}'\n")
+    monkeypatch.setattr(builtin, "package_folders", lambda: {"pack": root})
+    recipe = make_recipe(
+        {name: {"kind": "builtin", "builtin": name} for name in ("english", "python")},
+        corpus={"held_out": 1e-9},
+        tokenizer={"vocab_size": 290},
+    )
+    corpus = prepare(recipe, tmp_path / "c")
+    prose, code = (documents_of(corpus, name) for name in ("english", "python"))
+    assert len(prose[1]) >= 2
+    for text in prose[1]:
+        assert any(text in module for module in code[1])
+    for text in prose[0]:
+        assert any(text in module for module in code[0])
+    assert set(corpus.manifest.sources["english"].versions) >= {"stdlib"}
+
+
+def test_arithmetic_is_split_by_expression(tmp_path: Path, make_recipe: RecipeMaker) -> None:
+    recipe = make_recipe({"sums": {"kind": "builtin", "builtin": "arithmetic", "limit": 60_000}})
+    source = prepare(recipe, tmp_path / "c").manifest.sources["sums"]
+    assert source.held_out.documents >= 2
+    assert source.held_out.bytes <= 6_000 * 1.5
+    assert 55_000 < source.train.bytes + source.held_out.bytes < 65_000
+
+
+def test_an_existing_tokenizer_is_adopted(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path, make_prose: Callable[[int], str]
+) -> None:
+    train_tokenizer((make_prose(n) for n in range(50)), 310, "gpt-2", "<eos>").save(tmp_path / "tok")
+    settings = {"kind": "existing", "vocab_size": 310, "path": str(tmp_path / "tok"), "end_of_text": "<eos>"}
+    recipe = make_recipe(sources_of(prose_file), tokenizer=settings, model={"vocab_size": 350})
+    corpus = prepare(recipe, tmp_path / "c")
+    assert corpus.tokenizer.vocab_size == 310
+    train, _ = documents_of(corpus, "s0")
+    assert train
+    other = train_tokenizer((make_prose(n) for n in range(60, 90)), 305, "gpt-2", "<eos>")
+    other.save(tmp_path / "tok")
+    with pytest.raises(UserError, match=r"another configuration \(tokenizer\.path"):
+        prepare(recipe, tmp_path / "c")
+    shutil.rmtree(tmp_path / "tok")
+    assert prepare(recipe, tmp_path / "c").fingerprint == corpus.fingerprint
+    with pytest.raises(UserError, match="no such tokenizer"):
+        prepare(recipe, tmp_path / "d")
+    big = train_tokenizer((make_prose(n) for n in range(300)), 390, "gpt-2", "<eos>")
+    big.save(tmp_path / "tok")
+    with pytest.raises(UserError, match=r"390 entries, more than model\.vocab_size \(350\)"):
+        prepare(recipe, tmp_path / "d")
+
+
+# Bad input
+
+
+def test_a_corpus_of_another_configuration_is_refused_by_its_keys(
+    prose_recipe: Recipe, prose_file: Path, tmp_path: Path, make_recipe: RecipeMaker
+) -> None:
+    prepare(prose_recipe, tmp_path / "c")
+    source = {"prose": {"kind": "files", "path": str(prose_file)}}
+    for change, key in (
+        ({"corpus": {"held_out": 0.2}}, r"corpus\.held_out: 0\.1 -> 0\.2"),
+        ({"tokenizer": {"vocab_size": 299}}, r"tokenizer\.vocab_size: 300 -> 299"),
+        ({"seed": 5}, "seed: 0 -> 5"),
+    ):
+        with pytest.raises(UserError, match=rf"another configuration \({key}\)"):
+            prepare(make_recipe(source, **change), tmp_path / "c")
+    unlike = {"prose": source["prose"] | {"licence": "CC0"}}
+    prepare(make_recipe(unlike, training={"learning_rate": 5e-3}), tmp_path / "c")
+    with prose_file.open("a") as file:
+        file.write('{"text": "one more"}\n')
+    with pytest.raises(UserError, match=r"sources\.prose\.path: 1 files, .* -> 1 files, "):
+        prepare(prose_recipe, tmp_path / "c")
+    prose_file.unlink()  # gone after it was prepared: nothing to compare, nothing needed
+    prepare(prose_recipe, tmp_path / "c")
+
+
+def test_a_missing_source_is_named_with_its_path(tmp_path: Path, make_recipe: RecipeMaker) -> None:
+    recipe = make_recipe({"books": {"kind": "files", "path": str(tmp_path / "nowhere")}})
+    with pytest.raises(UserError, match=r"source 'books' \(sources\.books\.path\): .*nowhere does not exist"):
+        prepare(recipe, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_hub_source_says_how_to_download_it_and_reads_what_was(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
+) -> None:
+    hub = {"kind": "hub", "dataset": "who/what", "revision": "abc"}
+    with pytest.raises(UserError) as error:
+        prepare(make_recipe({"edu": hub}), tmp_path / "c")
+    assert "hf download who/what --repo-type dataset --revision abc --local-dir FOLDER" in str(error.value)
+    assert "sources.edu.path=FOLDER" in str(error.value)
+    (prose_file.parent / "README.md").write_text("# The dataset's card")
+    corpus = prepare(make_recipe({"edu": hub | {"path": str(prose_file.parent)}}), tmp_path / "c")
+    assert (
+        corpus.manifest.sources["edu"].train.documents + corpus.manifest.sources["edu"].held_out.documents
+        == 60
+    )
+
+
+def test_too_little_text_names_source_and_reasons(
+    tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[[Path, list[str]], Path]
+) -> None:
+    data = make_jsonl(tmp_path / "d.jsonl", [f"text {n}" for n in range(9)])
+    with pytest.raises(
+        UserError, match="source 's0': too little text for the held-out split: found 9 usable"
+    ):
+        prepare(make_recipe(sources_of(data)), tmp_path / "c")
+    data.write_text('{"content": "text", "id": 1}\n' * 50)
+    with pytest.raises(
+        UserError, match=r"50 x no text field .* have the fields content, id, .*text_field is"
+    ):
+        prepare(make_recipe(sources_of(data)), tmp_path / "d")
+    make_jsonl(data, [f"tiny {n}" for n in range(12)])
+    recipe = make_recipe(
+        sources_of(data), tokenizer={"vocab_size": 258}, training={"sequence_length": 64, "tokens": 64 * 4}
+    )
+    with pytest.raises(
+        UserError, match=r"source 's0': too little text: it has \d+ training tokens, less than one"
+    ):
+        prepare(recipe, tmp_path / "e")
+
+
+def test_a_folder_with_other_things_is_left_alone(prose_recipe: Recipe, tmp_path: Path) -> None:
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter.txt").write_text("precious")
+    with pytest.raises(UserError, match="holds other things"):
+        prepare(prose_recipe, folder)
+    assert [item.name for item in folder.iterdir()] == ["chapter.txt"]
+    with pytest.raises(UserError, match="this is a file"):
+        prepare(prose_recipe, folder / "chapter.txt")
+    with pytest.raises(UserError, match="cannot be made"):
+        prepare(prose_recipe, folder / "chapter.txt" / "corpus")
+
+
+def test_what_is_no_finished_corpus_does_not_open(prose_recipe: Recipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no corpus"):
+        open_corpus(tmp_path)
+    folder = prepare(prose_recipe, tmp_path / "c").folder
+    path = folder / "manifest.json"
+    good = path.read_text()
+    path.write_text(good.replace('"format": 1', '"format": 2', 1))
+    with pytest.raises(UserError, match="has format 2, this Flyweight reads up to 1"):
+        open_corpus(folder)
+    path.write_text('{"format": 1, "key": 3}')
+    with pytest.raises(UserError, match="not a corpus manifest"):
+        open_corpus(folder)
+    path.unlink()
+    with pytest.raises(UserError, match="unfinished corpus"):
+        open_corpus(folder)
+
+
+def test_verify_names_the_file_with_a_flipped_byte(prose_recipe: Recipe, tmp_path: Path) -> None:
+    folder = prepare(prose_recipe, tmp_path / "c").folder
+    verify(folder)
+    for path in sorted((folder / "sources" / "prose").glob("*-0*")):
+        good = path.read_bytes()
+        path.write_bytes(good[:50] + bytes([good[50] ^ 4]) + good[51:])
+        open_corpus(folder)  # constant time: the content is not read
+        with pytest.raises(UserError, match="checksum") as error:
+            verify(folder)
+        assert str(path) in str(error.value)
+        path.write_bytes(good)
+    path = folder / "sources" / "prose" / "train-00000.tokens"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(UserError, match="truncated shard"):
+        open_corpus(folder)
+
+
+def test_another_tokenizer_in_the_folder_is_noticed(
+    prose_recipe: Recipe, tmp_path: Path, make_prose: Callable[[int], str]
+) -> None:
+    folder = prepare(prose_recipe, tmp_path / "c").folder
+    train_tokenizer((make_prose(n) for n in range(9)), 290, "qwen2", "<|endoftext|>").save(
+        folder / "tokenizer"
+    )
+    with pytest.raises(UserError, match="not the tokenizer that this corpus was made with"):
+        open_corpus(folder)
+
+
+# Interrupted
+
+
+def test_an_error_in_the_second_source_keeps_the_first(
+    tmp_path: Path,
+    make_recipe: RecipeMaker,
+    prose_file: Path,
+    make_prose: Any,
+    make_jsonl: Any,
+    monkeypatch: Any,
+) -> None:
+    other = make_jsonl(tmp_path / "other.jsonl", [make_prose(n) for n in range(100, 130)])
+    recipe = make_recipe(sources_of(prose_file, other))
+    expected = prepare(recipe, tmp_path / "whole").fingerprint
+    folder = tmp_path / "c"
+    encoded: list[str] = []
+    write = preparation_module.Preparation._write
+
+    def failing(self: Any, name: str, *rest: Any) -> Any:
+        encoded.append(name)
+        result = write(self, name, *rest)
+        if name == "s1" and encoded.count("s1") == 1:
+            raise OSError(28, "No space left on device")
+        return result
+
+    monkeypatch.setattr(preparation_module.Preparation, "_write", failing)
+    with pytest.raises(UserError, match="the disk is full"):
+        prepare(recipe, folder)
+    with pytest.raises(UserError, match="unfinished"):
+        open_corpus(folder)
+    assert sorted(path.name for path in (folder / "sources").iterdir()) == ["s0"]
+    assert prepare(recipe, folder).fingerprint == expected
+    assert encoded == ["s0", "s1", "s1"]
+
+
+def test_an_unfinished_folder_of_another_recipe_is_made_anew(
+    tmp_path: Path, prose_recipe: Recipe, make_recipe: RecipeMaker, prose_file: Path
+) -> None:
+    folder = prepare(prose_recipe, tmp_path / "c").folder
+    (folder / "manifest.json").unlink()
+    changed = make_recipe(
+        {"prose": {"kind": "files", "path": str(prose_file)}}, corpus={"held_out": 0.3}, seed=4
+    )
+    expected = prepare(changed, tmp_path / "fresh").fingerprint
+    assert prepare(changed, folder).fingerprint == expected
+
+
+CHILD = """
+import os, signal, sys, json
+from pathlib import Path
+from flyweight.corpus import prepare
+from flyweight.recipe import recipe_from_dict
+calls = 0
+def progress(stage, share):
+    global calls
+    calls += 1
+    if calls == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+prepare(recipe_from_dict(json.loads(Path(sys.argv[1]).read_text())), Path(sys.argv[2]), progress)
+"""
+
+
+def test_killed_anywhere_it_never_looks_finished_and_goes_on(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
+) -> None:
+    sources = sources_of(prose_file) | {"sums": {"kind": "builtin", "builtin": "arithmetic", "limit": 30_000}}
+    recipe = make_recipe(sources)
+    expected = prepare(recipe, tmp_path / "whole").fingerprint
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_dict()))
+    folder = tmp_path / "c"
+    for call in (2, 6, 9):
+        command = [sys.executable, "-c", CHILD, str(tmp_path / "recipe.json"), str(folder), str(call)]
+        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+        assert done.returncode == -signal.SIGKILL
+        with pytest.raises(UserError):
+            open_corpus(folder)
+    assert prepare(recipe, folder).fingerprint == expected
+    verify(folder)
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_two_processes_never_prepare_one_folder(prose_recipe: Recipe, tmp_path: Path) -> None:
+    def progress(stage: str, share: float) -> None:
+        with pytest.raises(UserError, match="another process is preparing"):
+            prepare(prose_recipe, tmp_path / "c")
+
+    prepare(prose_recipe, tmp_path / "c", progress)
+
+
+@pytest.mark.shared
+def test_real_corpora(make_recipe: RecipeMaker, tmp_path: Path) -> None:
+    data = Path(__file__).resolve().parents[3] / "shared" / "data" / "corpora"
+    if not data.is_dir():
+        pytest.skip(f"{data} is absent: the folder of real data does not lie beside this checkout")
+    sources = {
+        name: {"kind": "files", "path": str(data / f"{name}.jsonl.zst"), "limit": 2_000_000}
+        for name in ("textbooks", "math")
+    }
+    recipe = make_recipe(
+        sources,
+        tokenizer={"vocab_size": 2000, "sample": 1_000_000},
+        model={"vocab_size": 2048},
+        corpus={"held_out": 0.02},
+    )
+    corpus = prepare(recipe, tmp_path / "c")
+    verify(corpus.folder)
+    for name in sources:
+        source = corpus.manifest.sources[name]
+        assert not source.bad_records
+        assert 1_500_000 < source.train.bytes + source.held_out.bytes <= 2_000_000
+        assert 2.5 < corpus.bytes_per_token(name) < 5
+        documents_of(corpus, name)
