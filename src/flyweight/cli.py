@@ -47,6 +47,10 @@ CheckpointArgument = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run the modeling code that lies in a Hugging Face folder."),
+]
 CorpusOption = Annotated[
     Path | None, typer.Option(help="Folder of the token shards; corpora/NAME when left out.")
 ]
@@ -218,6 +222,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of generated items.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for results.json.")] = None,
     device: Device = "auto",
+    trust_remote_code: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Measure a model on tasks."""
@@ -225,7 +230,7 @@ def evaluate(
     from flyweight.evaluation import render_results
     from flyweight.inference import load_model
 
-    model = load_model(checkpoint, device)
+    model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
     with StageProgress() as progress:
         results = evaluate_model(
             model,
@@ -253,11 +258,12 @@ def generate(
     repetition_penalty: Annotated[float, typer.Option(help="Above 1: make what was said less likely.")] = 1.0,
     seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
     device: Device = "auto",
+    trust_remote_code: Trust = False,
 ) -> None:
     """Write text."""
     from flyweight.inference import generate_stream, load_model
 
-    model = load_model(checkpoint, device)
+    model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
     print(prompt, end="", flush=True)
     pieces = generate_stream(
         model, prompt, max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed

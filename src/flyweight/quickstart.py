@@ -71,7 +71,7 @@ def quickstart(data: Path | None = None, folder: Path | None = None) -> None:
         results = _measure(recipe, corpus, places.run, progress)
         exported = export(places.run, places.export, progress=progress)
     prompt = PROMPTS.get(next(iter(recipe.sources)), "")
-    model = load_model(places.export, recipe.execution.device)
+    model = load_model(places.export, recipe.execution.device, trust_remote_code=True)
     sample = generate(model, prompt, max_new_tokens=80, temperature=0.7, top_p=0.95, seed=1)
     results["sample"] = {"prompt": prompt, "text": sample, "model": "the export, loaded back"}
     write_json(places.run / RESULTS_FILE, results)

@@ -42,4 +42,4 @@ def _pass(decoder: Decoder, tokens: torch.Tensor, plan: ExecutionPlan) -> None:
         hidden = decoder(tokens[:, :-1])
     loss = training_loss(hidden, decoder.readout_weight, tokens[:, 1:], compute_dtype=plan.compute_dtype)
     loss.total.backward()
-    float(loss.total)  # waits for the device
+    loss.cross_entropy.item()  # waits for the device

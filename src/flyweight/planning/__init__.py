@@ -1,0 +1,20 @@
+"""What a run will cost and do, before a cent is spent."""
+
+from flyweight.planning.memory import Memory
+from flyweight.planning.plan import Plan, plan_recipe
+from flyweight.planning.rendering import render
+from flyweight.planning.storage import Disk
+from flyweight.planning.supply import Overlap
+from flyweight.planning.timelines import plot_timelines, timeline_panels, timelines_figure
+
+__all__ = [
+    "Disk",
+    "Memory",
+    "Overlap",
+    "Plan",
+    "plan_recipe",
+    "plot_timelines",
+    "render",
+    "timeline_panels",
+    "timelines_figure",
+]

@@ -1,0 +1,148 @@
+"""The plan of a run: everything about it that follows from its recipe alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from flyweight.curriculum import Schedule
+from flyweight.model import flops_per_token, parameter_counts, stock_class
+from flyweight.planning.memory import Memory, training_memory
+from flyweight.planning.storage import Disk, disk_space
+from flyweight.planning.supply import MANY_EPOCHS, Overlap, epochs, expected_overlaps, tokens_by_source
+from flyweight.recipe import Recipe
+
+OWN_CODE = "own code"
+"""Instead of a class: the model exports with modeling code of its own."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run costs and does. Counts are exact but for memory, disk and time."""
+
+    name: str
+    parameters: dict[str, int]
+    """`total`, `embedding`, `per_block`, `blocks`, `final_norm`, `lm_head`."""
+    tokens: dict[str, Any]
+    """`total` (of whole steps), and `by_source`, which adds up to it."""
+    steps: int
+    segments: list[dict[str, int | float]]
+    """Stretches of constant shape: first step and clock, steps, batch size, sequence length, FLOPs."""
+    decay_start_step: int | None
+    """The first step after the peak at which the learning rate is below it; None without a decay."""
+    flops_per_token: float
+    """Of training, averaged over the tokens of the run."""
+    total_flops: float
+    memory_bytes: int
+    memory: Memory
+    """Parts of `memory_bytes`."""
+    disk_bytes: int
+    disk: Disk
+    """Parts of `disk_bytes`."""
+    export_class: str
+    """The stock Hugging Face class that the model maps onto exactly, or `own code`."""
+    corpus_tokens: dict[str, int] | None
+    """Tokens of each source's shards, where they are known."""
+    epochs: dict[str, float] | None
+    """How often each source is read through, where the corpus is known."""
+    overlaps: list[Overlap] | None
+    """What changes of sequence length are expected to bring back, where the corpus is known."""
+    seconds: float | None
+    """Time to train, where a speed was given."""
+    speed: dict[str, float] | None
+    """The speed that `seconds` assumes: `peak_flops` a second, and the share of it that is reached."""
+    warnings: list[str]
+    notes: list[str]
+    """What was adjusted when the recipe was loaded or scaled."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The same as indented JSON."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+
+def plan_recipe(
+    recipe: Recipe,
+    corpus_tokens: Mapping[str, int] | None = None,
+    *,
+    peak_flops: float | None = None,
+    share_of_peak: float = 0.4,
+) -> Plan:
+    """Plan a run of `recipe`.
+
+    Args:
+        recipe: what to train.
+        corpus_tokens: training tokens of each source, where the corpus is prepared: the plan then
+            says how many epochs that makes.
+        peak_flops: of the device or of all devices together, a second: the plan then says how long it takes.
+        share_of_peak: what training reaches of that.
+    """
+    schedule = Schedule.of(recipe.training)
+    segments = [
+        {
+            "first_step": segment.first_step,
+            "first_clock": segment.first_clock,
+            "steps": segment.steps,
+            "batch_size": segment.batch_size,
+            "sequence_length": segment.sequence_length,
+            "tokens": segment.steps * segment.step_tokens,
+            "flops_per_token": flops_per_token(recipe.model, segment.sequence_length),
+        }
+        for segment in schedule.segments
+    ]
+    total_flops = sum(segment["flops_per_token"] * segment["tokens"] for segment in segments)
+    by_source = tokens_by_source(recipe.training, schedule)
+    memory, disk = training_memory(recipe, schedule), disk_space(recipe, schedule, corpus_tokens)
+    rounds = None if corpus_tokens is None else epochs(by_source, corpus_tokens)
+    return Plan(
+        name=recipe.name,
+        parameters=parameter_counts(recipe.model),
+        tokens={"total": schedule.tokens, "by_source": by_source},
+        steps=schedule.steps,
+        segments=segments,
+        decay_start_step=decay_start_step(recipe, schedule),
+        flops_per_token=total_flops / schedule.tokens,
+        total_flops=total_flops,
+        memory_bytes=memory.total,
+        memory=memory,
+        disk_bytes=disk.total,
+        disk=disk,
+        export_class=stock_class(recipe.model, recipe.parametrization) or OWN_CODE,
+        corpus_tokens=None if corpus_tokens is None else dict(corpus_tokens),
+        epochs=rounds,
+        overlaps=None
+        if corpus_tokens is None
+        else expected_overlaps(recipe.training, schedule, corpus_tokens),
+        seconds=None if peak_flops is None else total_flops / (peak_flops * share_of_peak),
+        speed=None if peak_flops is None else {"peak_flops": peak_flops, "share_of_peak": share_of_peak},
+        warnings=_warnings(rounds or {}),
+        notes=list(recipe.notes),
+    )
+
+
+def decay_start_step(recipe: Recipe, schedule: Schedule) -> int | None:
+    """The first step after the peak at which the base learning rate is below it; None if it stays there.
+
+    Rates are read in the middle of each step, as training reads them.
+    """
+    sizes = np.concatenate([np.full(s.steps, s.step_tokens, np.float64) for s in schedule.segments])
+    rates = recipe.training.learning_rate.values(schedule.step_clocks() + sizes / 2)
+    peak = int(np.argmax(rates))
+    below = np.flatnonzero(rates[peak:] < rates[peak])
+    return peak + int(below[0]) if len(below) else None
+
+
+def _warnings(rounds: Mapping[str, float]) -> list[str]:
+    return [
+        f"{source} is read {count:.1f} times; beyond {MANY_EPOCHS:.0f} epochs repeated tokens teach less and less "
+        f"(arXiv 2305.16264)"
+        for source, count in rounds.items()
+        if count > MANY_EPOCHS
+    ]

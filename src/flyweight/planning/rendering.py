@@ -1,0 +1,152 @@
+"""A plan as tables for the terminal."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from flyweight.planning.plan import OWN_CODE, Plan
+from flyweight.planning.supply import MANY_EPOCHS
+from flyweight.recipe import format_bytes, format_tokens
+
+
+def render(plan: Plan) -> RenderableType:
+    """The plan as a group of small tables."""
+    parts: list[RenderableType] = [
+        _summary(plan),
+        _parameters(plan),
+        _sources(plan),
+    ]
+    if len(plan.segments) > 1:
+        parts.append(_segments(plan))
+    parts.append(_space(plan))
+    if plan.overlaps:
+        parts.append(_overlaps(plan))
+    parts = [part for table in parts for part in (table, Text(""))]
+    parts += [Text(f"warning: {warning}", style="yellow") for warning in plan.warnings]
+    parts += [Text(f"note: {note}", style="dim") for note in plan.notes]
+    return Group(Text(plan.name, style="bold"), *parts)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", header_style="dim")
+    return table
+
+
+def _summary(plan: Plan) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column()
+    decay = (
+        "no decay" if plan.decay_start_step is None else f"rate decays from step {plan.decay_start_step:,}"
+    )
+    table.add_row("tokens", f"{plan.tokens['total']:,} ({format_tokens(plan.tokens['total'])})")
+    table.add_row("steps", f"{plan.steps:,}, {decay}")
+    table.add_row("compute", f"{plan.total_flops:.3g} FLOPs, {plan.flops_per_token:.4g} a token")
+    if plan.seconds is not None and plan.speed is not None:
+        speed = f"at {plan.speed['share_of_peak']:.0%} of {plan.speed['peak_flops']:.3g} FLOP/s"
+        table.add_row("time", f"{format_duration(plan.seconds)} {speed}")
+    own = plan.export_class == OWN_CODE
+    table.add_row("exports as", "its own modeling code (trust_remote_code)" if own else plan.export_class)
+    return table
+
+
+def format_duration(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.4 h`, `12 days`: about three digits."""
+    for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= (2 if unit == "days" else 1) * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def _parameters(plan: Plan) -> Table:
+    table = _table("Parameters", "part", "count", "share")
+    counts = plan.parameters
+    layers = counts["blocks"] // counts["per_block"]
+    for name, label in (
+        ("embedding", "embedding"),
+        ("blocks", f"{layers} blocks of {counts['per_block']:,}"),
+        ("final_norm", "final norm"),
+        ("lm_head", "readout"),
+    ):
+        if counts[name]:
+            table.add_row(label, f"{counts[name]:,}", f"{counts[name] / counts['total']:.1%}")
+    table.add_row("total", f"{counts['total']:,}", "", style="bold")
+    return table
+
+
+def _sources(plan: Plan) -> Table:
+    known = plan.epochs is not None and plan.corpus_tokens is not None
+    table = _table(
+        "Tokens by source", "source", "tokens", "share", *(("in the corpus", "epochs") if known else ())
+    )
+    for name, tokens in plan.tokens["by_source"].items():
+        cells: list[str | Text] = [Text(name), f"{tokens:,}", f"{tokens / plan.tokens['total']:.2%}"]
+        if plan.epochs is not None and plan.corpus_tokens is not None and name in plan.epochs:
+            style = "yellow" if plan.epochs[name] > MANY_EPOCHS else ""
+            cells += [f"{plan.corpus_tokens[name]:,}", Text(f"{plan.epochs[name]:.2f}", style=style)]
+        table.add_row(*cells)
+    return table
+
+
+def _segments(plan: Plan) -> Table:
+    table = _table(
+        "Stretches", "from step", "from", "steps", "batch", "sequence", "tokens a step", "FLOPs a token"
+    )
+    for part in plan.segments:
+        table.add_row(
+            f"{part['first_step']:,}",
+            format_tokens(part["first_clock"]),
+            f"{part['steps']:,}",
+            f"{part['batch_size']:,}",
+            f"{part['sequence_length']:,}",
+            f"{part['batch_size'] * part['sequence_length']:,}",
+            f"{part['flops_per_token']:.4g}",
+        )
+    return table
+
+
+def _space(plan: Plan) -> Table:
+    memory, disk = plan.memory, plan.disk
+    sequences = "1 sequence" if memory.micro_batch == 1 else f"{memory.micro_batch} sequences"
+    table = _table("Space", "memory", "", "disk", "")
+    table.columns[2].justify = "left"
+    left = [
+        ("weights", memory.weights),
+        ("gradients", memory.gradients),
+        ("optimizer", memory.optimizer),
+        (f"{memory.precision} copies", memory.compute_copies),
+        (f"activations ({sequences} of {memory.sequence_length:,})", memory.activations),
+        ("readout", memory.readout),
+    ]
+    right = [
+        (f"shards ({disk.token_bytes} bytes a token)", disk.shards),
+        (f"checkpoints ({disk.checkpoints_kept} kept)", disk.checkpoints),
+        ("export", disk.export),
+    ]
+    left = [(label, size) for label, size in left if size]
+    for index, (label, size) in enumerate(left):
+        other = right[index] if index < len(right) else None
+        table.add_row(label, format_bytes(size), *((other[0], format_bytes(other[1])) if other else ("", "")))
+    table.add_row(
+        "total", format_bytes(plan.memory_bytes), "total", format_bytes(plan.disk_bytes), style="bold"
+    )
+    return table
+
+
+def _overlaps(plan: Plan) -> Table:
+    """Overlaps of all sources together, by change; the JSON has them by source."""
+    table = _table("Expected to be met again", "from", "sequence", "sequences", "tokens")
+    changes: dict[tuple[int, int], list[float]] = {}
+    for overlap in plan.overlaps or []:
+        sums = changes.setdefault((overlap.clock, overlap.sequence_length), [0.0, 0.0])
+        sums[0] += overlap.sequences
+        sums[1] += overlap.tokens
+    for (clock, length), (sequences, tokens) in changes.items():
+        table.add_row(format_tokens(clock), f"{length:,}", f"{sequences:,.0f}", format_tokens(tokens))
+    return table

@@ -1,0 +1,96 @@
+"""How far each source reaches: epochs, and windows met again after a change of sequence length."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from flyweight.curriculum import Schedule
+from flyweight.recipe import Training
+
+MANY_EPOCHS = 4.0
+"""Up to about four epochs repeated tokens are worth nearly as much as new ones (arXiv 2305.16264, section 6)."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a change of sequence length is expected to bring back from one source."""
+
+    source: str
+    clock: int
+    """Where the new sequence length begins."""
+    sequence_length: int
+    sequences: float
+    """Windows of the new length expected to share at least one token with a window of another length."""
+    tokens: float
+    """Tokens expected to be seen again in them."""
+
+
+def tokens_by_source(training: Training, schedule: Schedule) -> dict[str, int]:
+    """Tokens that the plan takes from each source, in whole tokens that add up to the run's exactly.
+
+    Largest remainders get the tokens that rounding down leaves over.
+    """
+    exact = {name: float(part.sum()) for name, part in _by_segment(training, schedule).items()}
+    result = {name: math.floor(value) for name, value in exact.items()}
+    order = sorted(exact, key=lambda name: result[name] - exact[name])
+    missing = schedule.tokens - sum(result.values())
+    # Sums of many floats may miss the total by more tokens than there are sources, either way.
+    share, rest = divmod(missing, len(order))
+    for index, name in enumerate(order):
+        result[name] += share + (index < rest)
+    return result
+
+
+def epochs(drawn: Mapping[str, int], available: Mapping[str, int]) -> dict[str, float]:
+    """How often each source is read through."""
+    return {
+        name: tokens / available[name] if available[name] else math.inf
+        for name, tokens in drawn.items()
+        if name in available
+    }
+
+
+def expected_overlaps(training: Training, schedule: Schedule, available: Mapping[str, int]) -> list[Overlap]:
+    """Windows that a change of sequence length is expected to bring back, by source.
+
+    Windows of one length never repeat within an epoch. Those of another length are cut anew and
+    drawn in another order, as good as independent: if n1 windows of T1 tokens were drawn from a ring of
+    L, a token has been seen with probability p = min(1, n1 T1 / L), and a window of T2 touches
+    T2/T1 + 1 of them on average, so it meets none with probability (1 - p)^(T2/T1 + 1).
+    """
+    by_segment = _by_segment(training, schedule)
+    result = []
+    for source, drawn in by_segment.items():
+        length = available.get(source, 0)
+        seen: dict[int, float] = {}
+        for segment, tokens in zip(schedule.segments, drawn, strict=True):
+            size = segment.sequence_length
+            others = (
+                {other: min(1.0, amount / length) for other, amount in seen.items() if other != size}
+                if length
+                else {}
+            )
+            new = 1 - math.prod(1 - share for share in others.values())
+            untouched = math.prod((1 - share) ** (size / other + 1) for other, share in others.items())
+            if tokens > 0 and new > 0:
+                windows = float(tokens) / size
+                result.append(
+                    Overlap(source, segment.first_clock, size, windows * (1 - untouched), float(tokens) * new)
+                )
+            seen[size] = seen.get(size, 0.0) + float(tokens)
+    return sorted(result, key=lambda overlap: overlap.clock)
+
+
+def _by_segment(training: Training, schedule: Schedule) -> dict[str, np.ndarray]:
+    """Planned tokens of each source in each segment, float64 (segments,); weights are read at step starts."""
+    clocks = schedule.step_clocks()
+    firsts = np.array([segment.first_step for segment in schedule.segments])
+    sizes = np.array([segment.step_tokens for segment in schedule.segments], np.float64)
+    return {
+        name: np.add.reduceat(timeline.values(clocks), firsts) * sizes
+        for name, timeline in training.mixture_timelines().items()
+    }

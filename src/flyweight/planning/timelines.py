@@ -1,0 +1,106 @@
+"""Every timeline of a recipe as panels, a figure, a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from flyweight.base import UserError, atomic_write
+from flyweight.model import Role, role_rules
+from flyweight.plots import Panel, Series, Shares, panel_grid, to_png, to_svg_text
+from flyweight.recipe import Recipe, Timeline
+
+POINTS = 160
+"""Places at which curved timelines are read, beside their knots."""
+
+_OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}
+
+
+def timeline_panels(recipe: Recipe) -> list[Panel]:
+    """One panel for each thing that a recipe says over tokens, constants included."""
+    training, end = recipe.training, recipe.training.tokens
+    panels = [Panel("Learning rate by role", _rates(recipe))]
+    for title, timeline in (
+        ("Weight decay", training.weight_decay),
+        ("z-loss coefficient", training.z_loss),
+        ("Batch size, sequences", training.batch_size),
+        ("Sequence length, tokens", training.sequence_length),
+    ):
+        panels.append(Panel(title, [_line(title, timeline, end)]))
+    knots = training.optimizer
+    stops = [*(min(knot.at, end) for knot in knots[1:]), end]
+    bands = [
+        (knot.at, stop, _OPTIMIZERS[knot.kind])
+        for knot, stop in zip(knots, stops, strict=True)
+        if knot.at < stop
+    ]
+    return [*panels, Panel("Optimizer", bands=bands), Panel("Mixture", shares=planned_shares(recipe))]
+
+
+def planned_shares(recipe: Recipe) -> Shares:
+    """The share of each source over the run."""
+    timelines = recipe.training.mixture_timelines()
+    clocks = clock_points(recipe.training.tokens, *timelines.values(), curved=False)
+    return Shares(clocks, {name: timeline.values(clocks) for name, timeline in timelines.items()})
+
+
+def clock_points(end: int, *timelines: Timeline, curved: bool = True) -> np.ndarray:
+    """Clocks at which to read timelines for a drawing: their knots, the places just before, the ends.
+
+    `curved` adds POINTS places between, which straight lines do not need.
+    """
+    knots = {knot.at for timeline in timelines for knot in timeline.knots}
+    places = {0, end} | {clock for at in knots for clock in (at - 1, at) if 0 <= clock <= end}
+    if curved:
+        places |= {round(end * index / POINTS) for index in range(POINTS + 1)}
+    return np.array(sorted(places), dtype=np.int64)
+
+
+def _line(label: str, timeline: Timeline, end: int) -> Series:
+    clocks = clock_points(end, timeline, curved=not timeline.is_stepwise)
+    return Series(label, clocks, timeline.values(clocks))
+
+
+def _rates(recipe: Recipe) -> list[Series]:
+    """The learning rate of each role; roles with the same rate share a line."""
+    training = recipe.training
+    lines: dict[tuple[float, ...], tuple[list[str], Series]] = {}
+    for role, rule in role_rules(recipe.model, recipe.parametrization).items():
+        if role is Role.READOUT and recipe.model.tie_word_embeddings:
+            continue
+        own = training.role_learning_rate.get(role.value)
+        line = _line(role.value, own or training.learning_rate, training.tokens)
+        values = line.y * (1.0 if own else rule.learning_rate_multiplier)
+        key = (*line.x.tolist(), *values.tolist())
+        lines.setdefault(key, ([], Series(role.value, line.x, values)))[0].append(role.value)
+    if len(lines) == 1:
+        _, line = next(iter(lines.values()))
+        return [Series("all roles", line.x, line.y)]
+    return [Series(", ".join(roles), line.x, line.y) for roles, line in lines.values()]
+
+
+def timelines_figure(recipe: Recipe) -> Figure:
+    """All panels in one figure."""
+    return panel_grid(timeline_panels(recipe), recipe.training.tokens, title=recipe.name)
+
+
+def plot_timelines(recipe: Recipe, path: Path) -> None:
+    """Write a plot of every timeline.
+
+    Raises:
+        UserError: `path` is neither .png nor .svg.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".svg"):
+        raise UserError(
+            f"{path}: timelines are drawn as .png or .svg, not as {suffix or 'a file without an ending'!r}."
+        )
+    figure = timelines_figure(recipe)
+    if suffix == ".png":
+        with atomic_write(path, "wb") as file:
+            file.write(to_png(figure))
+    else:
+        with atomic_write(path) as file:
+            file.write(to_svg_text(figure, f"Every timeline of {recipe.name} over tokens") + "\n")

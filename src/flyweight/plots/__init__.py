@@ -1,0 +1,25 @@
+"""The few kinds of figure that planning, reports and model cards share."""
+
+from flyweight.plots.bars import bars
+from flyweight.plots.curves import Series, binned, curves
+from flyweight.plots.output import to_png, to_svg_text
+from flyweight.plots.panels import Panel, panel_figure, panel_grid
+from flyweight.plots.shares import Shares, stacked_shares
+from flyweight.plots.style import PALETTE, colors, format_clock
+
+__all__ = [
+    "PALETTE",
+    "Panel",
+    "Series",
+    "Shares",
+    "bars",
+    "binned",
+    "colors",
+    "curves",
+    "format_clock",
+    "panel_figure",
+    "panel_grid",
+    "stacked_shares",
+    "to_png",
+    "to_svg_text",
+]

@@ -1,0 +1,16 @@
+"""What a run came to: one HTML page, and the model card of an export."""
+
+from flyweight.report.card import card_for_export, write_model_card
+from flyweight.report.html import write_report
+from flyweight.report.results import Measurement, measurements
+from flyweight.report.run import RunRecord, read_run
+
+__all__ = [
+    "Measurement",
+    "RunRecord",
+    "card_for_export",
+    "measurements",
+    "read_run",
+    "write_model_card",
+    "write_report",
+]

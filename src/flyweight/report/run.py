@@ -1,0 +1,156 @@
+"""What a run folder says about its run, in one object."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from flyweight.base import UserError, read_json
+from flyweight.evaluation import RESULTS_FILE
+from flyweight.events import read_events
+from flyweight.inference import layout
+from flyweight.inference.checkpoint import checkpoint_title
+from flyweight.recipe import Recipe, identity_hash, load_recipe
+from flyweight.release.huggingface import EXPORT_FILE
+
+EXPORT_FOLDER = "export"
+"""Where an export is looked for: in the run's folder or beside it."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its files tell it; what a file does not say is empty here."""
+
+    name: str
+    recipe: Recipe
+    folder: str
+    """The run folder's own name."""
+    events: list[dict[str, Any]] = field(default_factory=list)
+    """One history, without what later attempts undid."""
+    execution: dict[str, Any] = field(default_factory=dict)
+    """The frozen execution plan: device, precision, hardware, peak."""
+    corpus: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By source: kind, licence, documents, tokens, bytes."""
+    results: dict[str, Any] = field(default_factory=dict)
+    """results.json."""
+    export: dict[str, Any] = field(default_factory=dict)
+    """flyweight_export.json of an export of this run."""
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """The events of one kind, oldest first."""
+        return [event for event in self.events if event["kind"] == kind]
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """The log lines of training."""
+        return self.of("step")
+
+    @property
+    def clock(self) -> int:
+        """Tokens trained on, as far as the record goes."""
+        return self.steps[-1]["clock"] if self.steps else 0
+
+    @property
+    def state(self) -> str:
+        """`finished`, `interrupted`, `failed: ...`, or `running or killed` where no end is on record."""
+        ends = self.of("run_finished")
+        return str(ends[-1]["reason"]) if ends else "running or killed"
+
+    @property
+    def training_seconds(self) -> float | None:
+        """Time spent in steps, validations and checkpoints left out."""
+        return sum(step["seconds"] for step in self.steps) if self.steps else None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """The median over the log lines."""
+        return statistics.median(step["tokens_per_second"] for step in self.steps) if self.steps else None
+
+    @property
+    def share_of_peak(self) -> float | None:
+        """The median over the log lines that know the device's peak."""
+        known = [step["share_of_peak"] for step in self.steps if step["share_of_peak"] is not None]
+        return statistics.median(known) if known else None
+
+    @property
+    def hardware(self) -> str | None:
+        """What the run was trained on."""
+        return self.execution.get("hardware")
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of the last attempt."""
+        starts = self.of("run_started")
+        return starts[-1]["versions"] if starts else {}
+
+    @property
+    def bits_per_byte(self) -> dict[str, float]:
+        """By source, of the newest validation on all held-out text, else of the newest one."""
+        return (self.final_validation or {}).get("bits_per_byte", {})
+
+    @property
+    def final_validation(self) -> dict[str, Any] | None:
+        """The newest validation on all held-out text, else the newest one."""
+        validations = self.of("validated")
+        full = [event for event in validations if event.get("full")]
+        return (full or validations or [None])[-1]
+
+    def until(self, clock: int) -> RunRecord:
+        """The record as it was at `clock`; results stay only if they belong to the model of that clock."""
+        events = [event for event in self.events if event.get("clock", 0) <= clock]
+        measured = self.results.get("model")
+        own = measured is None and clock >= self.clock
+        fits = own or measured == checkpoint_title(self.recipe, clock)
+        return replace(self, events=events, results=self.results if fits else {})
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read a run folder.
+
+    Raises:
+        UserError: no run there, or a file of it that is broken.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected a run folder.")
+    events = read_events(folder)
+    recipe_file = folder / layout.RUN_RECIPE_FILE
+    if not recipe_file.is_file():
+        raise UserError(f"{folder}: {layout.RUN_RECIPE_FILE} is missing; this is not a whole run folder.")
+    recipe = load_recipe(recipe_file)
+    frozen = _optional(folder / layout.PLAN_FILE, "execution plan")
+    return RunRecord(
+        name=recipe.name,
+        recipe=recipe,
+        folder=folder.resolve().name,
+        events=events,
+        execution=_section(frozen, "plan"),
+        corpus=_section(frozen, "corpus"),
+        results=_optional(folder / RESULTS_FILE, "results"),
+        export=_find_export(folder, recipe),
+    )
+
+
+def _find_export(run: Path, recipe: Recipe) -> dict[str, Any]:
+    """The record of an export in the run's folder or beside it; another recipe's does not count."""
+    for place in (run / EXPORT_FOLDER, run.resolve().parent / EXPORT_FOLDER):
+        record = _optional(place / EXPORT_FILE, "record of an export")
+        if record.get("recipe_hash") == identity_hash(recipe):
+            return record
+    return {}
+
+
+def _optional(path: Path, what: str) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    value = read_json(path, what)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: expected keys and values in this {what}, found {type(value).__name__}.")
+    return value
+
+
+def _section(value: dict[str, Any], key: str) -> dict[str, Any]:
+    part = value.get(key)
+    return part if isinstance(part, dict) else {}

@@ -1,0 +1,231 @@
+"""A run folder as training leaves it, written through the events' own writer, without training anything."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flyweight.base import write_json
+from flyweight.curriculum import Mixture, Schedule
+from flyweight.events import (
+    CheckpointSaved,
+    EventWriter,
+    Notice,
+    RunFinished,
+    RunStarted,
+    Sampled,
+    StageEntered,
+    StepDone,
+    Validated,
+)
+from flyweight.model import parameter_counts
+from flyweight.recipe import Recipe, identity_hash, recipe_from_dict
+from flyweight.report.sections import recipe_yaml
+
+HOSTILE = "<script>alert('x')</script> & \"quoted\" | ``` #"
+
+
+def tiny_recipe(name: str = "tiny", seed: int = 7) -> Recipe:
+    return recipe_from_dict(
+        {
+            "name": name,
+            "description": f"A model for tests {HOSTILE}",
+            "seed": seed,
+            "model": {
+                "vocab_size": 300,
+                "hidden_size": 16,
+                "intermediate_size": 40,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 2,
+                "head_dim": 4,
+                "max_position_embeddings": 64,
+                "exclusive_attention": True,
+            },
+            "tokenizer": {"vocab_size": 300},
+            "sources": {
+                "english": {"kind": "builtin", "builtin": "english"},
+                "mine": {"kind": "files", "path": "/home/somebody/secret/notes.txt", "licence": "mit"},
+            },
+            "training": {
+                "tokens": 64 * 256,
+                "sequence_length": 32,
+                "batch_size": 8,
+                "mixture": [
+                    {"at": 0, "weights": {"english": 0.75, "mine": 0.25}},
+                    {"at": "50%", "weights": {"english": 0.5, "mine": 0.5}},
+                ],
+                "learning_rate": {"wsd": {"peak": 0.002, "warmup": "10%", "decay_start": "75%"}},
+                "optimizer": [{"at": 0, "kind": "adamw"}, {"at": "50%", "kind": "muon"}],
+            },
+        }
+    )
+
+
+def write_run(folder: Path, recipe: Recipe, *, until: float = 1.0, loss_at_end: float = 2.0) -> Path:
+    """Two attempts at `recipe`: the first is killed at half time, the second resumes from a quarter."""
+    folder.mkdir(parents=True)
+    schedule = Schedule.of(recipe.training)
+    (folder / "recipe.yaml").write_text(recipe_yaml(recipe), encoding="utf-8")
+    plan = {
+        "device": "cpu",
+        "precision": "float32",
+        "micro_batch": None,
+        "micro_tokens": 4096,
+        "threads": 2,
+        "deterministic": False,
+        "peak_flops": 1e11,
+        "hardware": "Test CPU <9000>, 2 threads",
+    }
+    corpus = {
+        name: {
+            "kind": source.kind,
+            "licence": source.licence,
+            "documents": 1234,
+            "tokens": 2_000,
+            "bytes": 8_000,
+        }
+        for name, source in recipe.sources.items()
+    }
+    write_json(folder / "plan.json", {"execution": {}, "plan": plan, "corpus": corpus})
+    half, quarter = schedule.steps // 2, schedule.steps // 4
+    end = round(schedule.steps * until)
+    first = EventWriter(folder, "a1")
+    first.write(_started(recipe, schedule, None, plan))
+    first.write(Notice(f"a note {HOSTILE}"))
+    _write_steps(first, recipe, schedule, 0, half, 99.0)  # what the second attempt undoes is far off
+    first.close()
+    second = EventWriter(folder, "a2")
+    second.write(_started(recipe, schedule, schedule.step(quarter).clock, plan))
+    _write_steps(second, recipe, schedule, quarter, end, loss_at_end)
+    clock = schedule.step(end).clock
+    second.write(RunFinished(end, clock, "finished" if until == 1.0 else "interrupted", 12.5))
+    second.close()
+    return folder
+
+
+def _started(
+    recipe: Recipe, schedule: Schedule, resumed_from: int | None, plan: dict[str, Any]
+) -> RunStarted:
+    return RunStarted(
+        name=recipe.name,
+        recipe_hash=identity_hash(recipe),
+        resumed_from=resumed_from,
+        steps=schedule.steps,
+        tokens=schedule.tokens,
+        parameters=parameter_counts(recipe.model)["total"],
+        plan=plan,
+        versions={"flyweight": "0.1.0", "torch": "2.13.0"},
+    )
+
+
+def _write_steps(
+    out: EventWriter, recipe: Recipe, schedule: Schedule, begin: int, end: int, loss_at_end: float
+) -> None:
+    mixture = Mixture(recipe.training, schedule)
+    for number in range(begin, end):
+        step, after = schedule.step(number), schedule.step(number + 1)
+        if number == begin:
+            out.write(StageEntered(number, step.clock, step.batch_size, step.sequence_length, "adamw"))
+        counts = mixture.counts_before(after.sequence)
+        out.write(
+            StepDone(
+                step=number + 1,
+                clock=after.clock,
+                loss=loss_at_end
+                + 4 * math.exp(-6 * after.clock / schedule.tokens) * (number + 1 < schedule.steps),
+                z_loss=1.0,
+                grad_norm=1.0 + number % 3,
+                learning_rate=1e-3,
+                weight_decay=0.1,
+                z_loss_coefficient=0.0,
+                batch_size=step.batch_size,
+                sequence_length=step.sequence_length,
+                seconds=0.5,
+                tokens_per_second=512.0,
+                share_of_peak=0.321,
+                realised=dict(zip(mixture.sources, map(int, counts), strict=True)),
+            )
+        )
+        last = number + 1 == schedule.steps
+        if after.step % 16 == 0 or last:
+            bits = {"english": 1.5 + 2 / after.step, "mine": 2.5 + 2 / after.step}
+            out.write(Validated(after.step, after.clock, bits, bits, full=last, seconds=0.1))
+            out.write(Sampled(after.clock, "", f"sample of {after.clock} {HOSTILE}"))
+            out.write(
+                CheckpointSaved(after.step, after.clock, f"checkpoints/tokens-{after.clock:015d}", False, 0.1)
+            )
+
+
+RESULTS: dict[str, Any] = {
+    "format": 1,
+    "model": "tiny@16.38K",
+    "tasks": {
+        "arithmark-gen": {
+            "acc": 0.3125,
+            "acc_stderr": 0.0123,
+            "n": 1400,
+            "chance": 0.25,
+            "seconds": 3.5,
+            "v2": {
+                "acc": 0.415,
+                "acc_stderr": 0.021,
+                "n": 600,
+                "by_operands": {
+                    "2": {"acc": 0.51, "acc_stderr": 0.035, "n": 200},
+                    "3": {"acc": 0.29, "acc_stderr": None, "n": 200},
+                },
+            },
+        },
+        "blimp": {
+            "acc": 0.7211,
+            "acc_stderr": 0.0017,
+            "chance": 0.5,
+            "n": 67000,
+            "complete": True,
+            "by_uid": {f"uid_{i}": {"acc": 0.5 + i / 100, "acc_stderr": 0.01, "n": 1000} for i in range(20)},
+        },
+        "other": {"perplexity": {"value": 12.345678, "stderr": 0.5, "n": 10}},
+    },
+    "bits_per_byte": {
+        "before": {"english": 6.123, "mine": 6.456},
+        "after": {"english": 1.777, "mine": 2.888},
+        "compressor": {"name": "zstd -19", "english": 2.345, "mine": 2.111},
+        "lzma": {"english": 2.222, "mine": 2.099},
+    },
+    "sample": {"prompt": f"Once {HOSTILE}", "text": f" upon a time {HOSTILE}"},
+}
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return tiny_recipe()
+
+
+@pytest.fixture
+def run(tmp_path: Path, recipe: Recipe) -> Path:
+    """A finished run with results."""
+    folder = write_run(tmp_path / "runs" / "first", recipe)
+    write_json(folder / "results.json", RESULTS)
+    return folder
+
+
+def write_export(folder: Path, recipe: Recipe, clock: int, *, custom_code: bool = True) -> Path:
+    """The record of an export, as release leaves it."""
+    write_json(
+        folder / "flyweight_export.json",
+        {
+            "format": 1,
+            "name": recipe.name,
+            "model_class": "FlyweightForCausalLM" if custom_code else "LlamaForCausalLM",
+            "custom_code": custom_code,
+            "dtype": "float32",
+            "source": {"run": "first", "checkpoint": f"tokens-{clock:015d}", "clock": clock},
+            "recipe_hash": identity_hash(recipe),
+            "checks": {"maximum_difference": 3.2e-6},
+        },
+    )
+    return folder

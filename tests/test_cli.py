@@ -1,0 +1,176 @@
+"""The command line: answers for programs, one sentence and exit code 2 for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from flyweight import cli
+
+TEXT = "one small model reads many words and writes some of them again with care"
+
+
+def flyweight(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    """Run a command in this process: exit code, standard output, standard error."""
+    monkeypatch.setattr(sys, "argv", ["flyweight", *words])
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(bool(error.code))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    return lambda *words: flyweight(monkeypatch, capsys, *map(str, words))
+
+
+def texts(folder: Path, count: int = 120, words: int = 80) -> Path:
+    rng = random.Random(0)
+    vocabulary = TEXT.split()
+    with (folder / "texts.jsonl").open("w") as file:
+        for _ in range(count):
+            text = " ".join(rng.choice(vocabulary) for _ in range(words)) + f" {rng.random()}."
+            file.write(json.dumps({"text": text}) + "\n")
+    return folder
+
+
+def tiny_recipe(folder: Path, source: Path) -> Path:
+    file = folder / "tiny.yaml"
+    file.write_text(
+        f"""
+name: tiny
+model: {{vocab_size: 300, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2,
+         num_key_value_heads: 1, head_dim: 16, max_position_embeddings: 64}}
+tokenizer: {{vocab_size: 300}}
+sources:
+  own: {{kind: files, path: "{source}"}}
+corpus: {{held_out: 0.05}}
+training:
+  tokens: 20 x 4 x 32
+  sequence_length: 32
+  batch_size: 4
+  mixture: [{{at: 0, weights: {{own: 1.0}}}}]
+  learning_rate: {{wsd: {{peak: 1e-2, warmup: 10%, decay_start: 80%}}}}
+execution: {{device: cpu, threads: 1, precision: float32, tensorboard: false}}
+"""
+    )
+    return file
+
+
+def test_plan_answers_programs(run):
+    code, out, _ = run("plan", "gpt-x2-125m", "--json")
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["parameters"] == {
+        "total": 125_081_664, "embedding": 18_874_368, "per_block": 3_540_224, "blocks": 106_206_720,
+        "final_norm": 576, "lm_head": 0,
+    }  # fmt: skip
+    assert plan["steps"] == 143_051
+    assert plan["tokens"]["total"] == sum(plan["tokens"]["by_source"].values())
+    assert {"flops_per_token", "memory_bytes", "disk_bytes"} <= plan.keys()
+
+
+def test_every_recipe_plans(run):
+    from flyweight.recipe import packaged_recipes
+
+    assert len(packaged_recipes()) == 8
+    for name in packaged_recipes():
+        code, out, _ = run("plan", name)
+        assert code == 0
+        assert name in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["plan", "nothing"], "no such recipe file, and no recipe of that name"),
+        (
+            ["plan", "gpt-s-5m", "model.hiden_size=3"],
+            "unknown key; the nearest known key is model.hidden_size",
+        ),
+        (["plan", "gpt-s-5m", "model.num_key_value_heads=4"], "is not divisible by"),
+        (["plan", "gpt-s-5m", "--factor", "2"], "--factor goes with --scaled"),
+        (["plan", "gpt-s-5m", "--scaled", "5 apples"], "'5 apples' is not a number such as 75B"),
+        (["generate", "no/such/run"], "no such folder"),
+        (["evaluate", "no/such/run"], "no such folder"),
+        (["export", "no/such/run", "out"], "no such folder"),
+        (["report", "no/such/run"], "no/such/run"),
+        (["quickstart", "--data", "no/such/folder"], "no such file or folder"),
+        (["prepare", "gpt-x2-125m", "--out", "shards"], "hf download"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(run, monkeypatch, tmp_path, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(*words)
+    assert code == 2
+    assert sentence in err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):
+    """prepare, train, go on, evaluate, generate, export, report: as a user would, on a tiny model."""
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny_recipe(tmp_path, texts(tmp_path))
+    code, out, err = run("prepare", recipe)
+    assert code == 0, err
+    assert "own" in out
+    assert run("prepare", recipe, "--verify")[0] == 0
+    code, out, err = run("train", recipe)
+    assert code == 0, err
+    assert "finished: runs/tiny/checkpoints/tokens-000000000002560" in out
+    assert run("train", recipe)[1].rstrip().endswith("finished: runs/tiny/checkpoints/tokens-000000000002560")
+    code, _, err = run("train", recipe, "training.weight_decay=0.5")
+    assert code == 2
+    assert "training.weight_decay" in err
+    code, out, err = run("evaluate", "runs/tiny", "--limit", "2", "--json", "--out", "results")
+    assert code == 0, err
+    assert json.loads(out)["tasks"]["arithmark-gen"]
+    code, out, err = run("generate", "runs/tiny", "--prompt", "one small", "--max-new-tokens", "8")
+    assert code == 0, err
+    assert out.startswith("one small")
+    code, out, err = run("export", "runs/tiny", "exported")
+    assert code == 0, err
+    assert "LlamaForCausalLM" in out
+    assert (tmp_path / "exported" / "README.md").stat().st_size > 500
+    code, out, err = run("report", "runs/tiny")
+    assert code == 0, err
+    assert "<svg" in (tmp_path / "runs/tiny/report.html").read_text()
+
+
+def test_too_little_text_and_empty_folders_are_told_before_anything_is_made(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("train", tiny_recipe(tmp_path, tmp_path / "empty"))
+    assert code == 2
+    assert "empty" in err
+    few = tmp_path / "few"
+    few.mkdir()
+    texts(few, count=3)
+    code, _, err = run("quickstart", "--data", few)
+    assert code == 2
+    assert "too little text for the held-out split" in err
+    assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
+def test_a_truncated_shard_is_named(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny_recipe(tmp_path, texts(tmp_path))
+    assert run("prepare", recipe)[0] == 0
+    shard = max((tmp_path / "corpora/tiny").rglob("*train*"), key=lambda path: path.stat().st_size)
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-10])
+    code, _, err = run("train", recipe)
+    assert code == 2
+    assert shard.name in err
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    code, _, err = run("prepare", recipe, "--verify")
+    assert code == 2
+    assert "checksum" in err
