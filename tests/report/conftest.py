@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from flyweight.events import (
     StepDone,
     Validated,
 )
+from flyweight.inference import layout
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity_hash, recipe_from_dict
 from flyweight.report.sections import recipe_yaml
@@ -135,7 +137,7 @@ def _write_steps(
             StepDone(
                 step=number + 1,
                 clock=after.clock,
-                loss=loss_at_end
+                loss=(loss_at_end if 4 * after.clock > schedule.tokens else 2.0)
                 + 4 * math.exp(-6 * after.clock / schedule.tokens) * (number + 1 < schedule.steps),
                 z_loss=1.0,
                 grad_norm=1.0 + number % 3,
@@ -206,11 +208,22 @@ def recipe() -> Recipe:
 
 
 @pytest.fixture
+def results() -> dict[str, Any]:
+    return RESULTS
+
+
+@pytest.fixture
 def run(tmp_path: Path, recipe: Recipe) -> Path:
     """A finished run with results."""
     folder = write_run(tmp_path / "runs" / "first", recipe)
     write_json(folder / "results.json", RESULTS)
     return folder
+
+
+@pytest.fixture
+def other_run(tmp_path: Path) -> Path:
+    """A run of the same name and another seed, stopped at three quarters, without results."""
+    return write_run(tmp_path / "runs" / "second", tiny_recipe(seed=8), until=0.75, loss_at_end=2.5)
 
 
 def write_export(folder: Path, recipe: Recipe, clock: int, *, custom_code: bool = True) -> Path:
@@ -229,3 +242,24 @@ def write_export(folder: Path, recipe: Recipe, clock: int, *, custom_code: bool 
         },
     )
     return folder
+
+
+@pytest.fixture
+def export_record() -> Callable[..., Path]:
+    return write_export
+
+
+@pytest.fixture
+def checkpoint(recipe: Recipe) -> Callable[[Path], Path]:
+    """Write what a card reads of a checkpoint: its recipe and its clock."""
+
+    def write(folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        clock = layout.checkpoint_clock(folder.name)
+        write_json(folder / layout.STATE_FILE, {"format": layout.CHECKPOINT_FORMAT, "clock": clock})
+        write_json(folder / layout.RECIPE_FILE, recipe.to_dict())
+        for name in (layout.TOKENIZER_FILE, layout.MODEL_FILE):
+            (folder / name).touch()
+        return folder
+
+    return write

@@ -1,0 +1,162 @@
+"""The card holds real numbers and only those, and the Hub's own library reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard import metadata_load
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from flyweight.base import UserError
+from flyweight.recipe import Recipe, load_recipe
+from flyweight.report import card_for_export, write_model_card
+
+
+@pytest.fixture
+def export(run: Path, recipe: Recipe, export_record: Any, tmp_path: Path) -> Path:
+    return export_record(tmp_path / "export", recipe, 16384)
+
+
+def _prose(card: Path) -> str:
+    """The card without its code blocks and metadata."""
+    text = card.read_text(encoding="utf-8").split("\n---\n", 1)[1]
+    return re.sub(r"(`{3,})\w*\n.*?\n\1(?=\n|$)", "", text, flags=re.DOTALL)
+
+
+def test_the_hub_reads_the_metadata(run: Path, export: Path):
+    card = write_model_card(run, export, licence="apache-2.0", language=["en"])
+    assert card == export / "README.md"
+    metadata = metadata_load(card)
+    assert metadata is not None
+    assert metadata["license"] == "apache-2.0"
+    assert metadata["language"] == ["en"]
+    assert metadata["library_name"] == "transformers"
+    assert metadata["pipeline_tag"] == "text-generation"
+    name, results = model_index_to_eval_results(metadata["model-index"])
+    assert name == "tiny"
+    values = {(result.dataset_name, result.metric_type): result.metric_value for result in results}
+    assert values == {
+        ("Held-out text: english", "bits_per_byte"): 1.777,
+        ("Held-out text: mine", "bits_per_byte"): 2.888,
+        ("arithmark-gen", "acc"): 0.3125,
+        ("arithmark-gen v2", "acc"): 0.415,
+        ("blimp", "acc"): 0.7211,
+        ("other", "perplexity"): 12.34568,
+    }
+    loaded = ModelCard.load(card)
+    assert loaded.data.eval_results is not None
+    assert loaded.data.to_dict()["tags"] == ["flyweight", "small-language-model"]
+    assert yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1]) == metadata
+
+
+def test_the_card_holds_the_numbers(run: Path, export: Path):
+    prose = _prose(write_model_card(run, export, licence="apache-2.0"))
+    for number in (
+        "10,256", "4,800", "2 blocks of 2,720", "16,384 tokens", "32 tokens",
+        "| arithmark-gen v2 operands 2 | acc | 51.0% | ± 3.5% | 25.0% | 200 |",
+        "| zstd -19 | 2.345 | 2.111 |", "62.50%", "mit", "AdamW then Muon", "2.0000 nats", "Test CPU",
+        "| Seed | 7 |", "512 tokens per second", "32 s", "FlyweightForCausalLM", "3.2e-06", "2.13.0",
+    ):  # fmt: skip
+        assert number in prose, number
+    assert "uid_3" not in prose  # the single paradigms are in the report
+
+
+def test_drawings_lie_beside_the_card(run: Path, export: Path):
+    text = write_model_card(run, export).read_text(encoding="utf-8")
+    links = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
+    assert links == ["assets/loss.png", "assets/mixture.png"]
+    for link in links:
+        assert (export / link).read_bytes().startswith(b"\x89PNG")
+
+
+def test_own_code_needs_trust_and_a_stock_class_does_not(
+    run: Path, recipe: Recipe, export_record: Any, tmp_path: Path
+):
+    own = export_record(tmp_path / "own", recipe, 16384)
+    stock = export_record(tmp_path / "stock", recipe, 16384, custom_code=False)
+    assert "from_pretrained(folder, trust_remote_code=True)" in write_model_card(run, own).read_text()
+    text = write_model_card(run, stock).read_text()
+    assert "trust_remote_code" not in text
+    assert "LlamaForCausalLM" in text
+
+
+def test_what_is_not_known_has_no_line(run: Path, export: Path):
+    (run / "results.json").unlink()
+    (run / "plan.json").unlink()
+    card = write_model_card(run, export)
+    metadata = metadata_load(card)
+    assert metadata is not None
+    assert "license" not in metadata
+    assert "language" not in metadata  # one source is the user's own: nobody said what it is written in
+    prose = _prose(card)
+    for word in ("Hardware", "Precision", "\n| Licence", "arithmark", "zstd", "Epochs", "None", "nan"):
+        assert word not in prose, word
+    assert "No task was measured." in prose
+    assert "after training" in prose
+
+
+def test_builtin_prose_is_english(run: Path, recipe: Recipe, export: Path):
+    text = (run / "recipe.yaml").read_text(encoding="utf-8")
+    text = text.replace("kind: files", "kind: builtin").replace("builtin: null", "builtin: python")
+    (run / "recipe.yaml").write_text(text.replace("path: /home/somebody/secret/notes.txt", "path: null"))
+    metadata = metadata_load(write_model_card(run, export))
+    assert metadata is not None
+    assert metadata["language"] == ["en"]
+
+
+def test_the_card_is_of_the_checkpoint_that_was_exported(
+    run: Path, recipe: Recipe, export_record: Any, tmp_path: Path
+):
+    card = write_model_card(run, export_record(tmp_path / "half", recipe, 8192))
+    prose = _prose(card)
+    assert "8,192 of 16,384 planned" in prose
+    assert "this checkpoint has seen 8.192K" in prose
+    assert "arithmark-gen" not in prose  # measured on the end of the run
+    assert "1.777" not in prose
+
+
+def test_the_recipe_in_the_card_is_whole_and_keeps_paths_to_itself(
+    run: Path, recipe: Recipe, export: Path, tmp_path: Path
+):
+    text = write_model_card(run, export).read_text(encoding="utf-8")
+    assert "/home/somebody" not in text
+    block = re.search(r"(`{3,})yaml\n(.*?)\n\1", text, flags=re.DOTALL)
+    assert block is not None
+    (tmp_path / "again.yaml").write_text(block[2], encoding="utf-8")
+    again = load_recipe(tmp_path / "again.yaml")
+    mine = recipe.sources["mine"].model_copy(update={"path": "notes.txt"})
+    assert again == recipe.model_copy(update={"sources": {**recipe.sources, "mine": mine}})
+
+
+def test_hostile_text_stays_text(run: Path, export: Path):
+    prose = _prose(write_model_card(run, export))
+    assert "<script>" not in prose
+    assert "\\<script\\>" in prose
+    for line in prose.splitlines():
+        if line.startswith("| "):
+            assert re.fullmatch(r"\|( ([^|\\]|\\.)* \|)+|\|( [^|]*\|)+", line), line
+
+
+def test_a_run_without_an_export_is_a_mistake(run: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="no such record of an export"):
+        write_model_card(run, tmp_path)
+
+
+def test_the_card_for_a_checkpoint_finds_its_run(run: Path, export: Path, checkpoint: Any):
+    checkpoint(run / "checkpoints" / "tokens-000000000016384")
+    assert "51.0%" in _prose(card_for_export(run, export))
+    half = checkpoint(run / "checkpoints" / "tokens-000000000008192")
+    assert "51.0%" in _prose(card_for_export(half, export))  # the export says of which clock it is
+
+
+def test_the_card_for_a_lone_checkpoint_knows_the_recipe(export: Path, checkpoint: Any, tmp_path: Path):
+    lone = checkpoint(tmp_path / "somewhere" / "tokens-000000000016384")
+    prose = _prose(card_for_export(lone, export, "mit"))
+    assert "10,256" in prose
+    assert "Steps" not in prose
+    assert "loss.png" not in prose
