@@ -6,6 +6,9 @@ same batches from the same initial weights.
 
     python benchmarks/peers.py --corpora FOLDER --out benchmarks/results/NAME.json
 
+`--who flyweight` or `--who trainer` trains only one of them, from the same weights on the same batches:
+over millions of tokens the two can then run at the same time, each on processors of its own.
+
 FOLDER holds textbooks, books, math and python_docs as .jsonl.zst. Without --corpora the text that is
 on every machine is used.
 """
@@ -56,6 +59,8 @@ def gpt_s_recipe(corpora: Path | None, tokens: str, limit: str, exclusive: bool)
     values["name"] = "gpt-s-5m" if exclusive else "gpt-s-5m-gqa"
     values["training"]["mixture"] = [{"at": 0, "weights": shares}]
     values["model"]["exclusive_attention"] = exclusive
+    values["execution"] |= {"precision": "bfloat16", "tensorboard": False}
+    values["evaluation"]["every"] = 0
     values["corpus"]["held_out"] = 0.02
     values["corpus"]["held_out_limit"] = "400KB"
     return recipe_from_dict(values).scaled(tokens)
@@ -85,8 +90,8 @@ class SequentialTrainer(transformers.Trainer):
 class TakeTurns(transformers.TrainerCallback):
     """After every `turn` steps of the Trainer, our loop takes as many; both are timed."""
 
-    def __init__(self, ours: Trainer, turn: int):
-        self.ours, self.turn = ours, turn
+    def __init__(self, ours: Trainer, turn: int, alone: bool):
+        self.ours, self.turn, self.alone = ours, turn, alone
         self.seconds: dict[str, list[float]] = {"flyweight": [], "trainer": []}
         self._begin = 0.0
 
@@ -99,8 +104,9 @@ class TakeTurns(transformers.TrainerCallback):
         self.seconds["trainer"].append(time.perf_counter() - self._begin)
         until = self.ours.schedule.step(state.global_step).clock
         begin = time.perf_counter()
-        self.ours.train(Interruption(), stop_after=until)
-        self.seconds["flyweight"].append(time.perf_counter() - begin)
+        if not self.alone:
+            self.ours.train(Interruption(), stop_after=until)
+            self.seconds["flyweight"].append(time.perf_counter() - begin)
         self._begin = time.perf_counter()
 
 
@@ -109,10 +115,12 @@ class Losses:
 
     def __init__(self) -> None:
         self.curve: list[tuple[int, float]] = []
+        self.speeds: list[float] = []
 
     def handle(self, event: Any) -> None:
         if isinstance(event, StepDone):
             self.curve.append((event.step, event.loss))
+            self.speeds.append(event.tokens_per_second)
 
     def close(self) -> None:
         pass
@@ -170,24 +178,44 @@ def peer(ours: Trainer, folder: Path, micro_batch: int) -> tuple[Any, Sequential
     return model, trainer
 
 
-def compare(recipe: Recipe, corpus: OpenCorpus, folder: Path, turn: int) -> dict[str, Any]:
-    """Train both, in turns, and say how they did."""
+def compare(recipe: Recipe, corpus: OpenCorpus, folder: Path, turn: int, who: str) -> dict[str, Any]:
+    """Train one or both, in turns, and say how they did."""
     run = folder / "run"
     start = open_run(run, recipe, corpus.fingerprint)
     plan, _ = frozen_plan(run, recipe.execution, corpus)
     apply_plan(plan)
     losses = Losses()
+    result: dict[str, Any] = {"curves": {}, "bits_per_byte": {}, "tokens_per_second": {}}
     with Sinks(EventWriter(run, "benchmark"), [losses]) as sinks:
         ours = Trainer(recipe, corpus, run, plan, start, sinks)
         segment = ours.schedule.segments[0]
         micro_batch = plan.micro_batch_for(segment.batch_size, segment.sequence_length)
-        model, trainer = peer(ours, folder / "trainer", micro_batch)
-        turns = TakeTurns(ours, turn)
-        trainer.add_callback(turns)
-        trainer.train()
-    theirs = [(entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]
-    tokens = [turn * segment.step_tokens / seconds for seconds in turns.seconds["flyweight"][:-1]]
-    peers = [turn * segment.step_tokens / seconds for seconds in turns.seconds["trainer"][:-1]]
+        speeds: dict[str, list[float]] = {}
+        if who == "flyweight":
+            ours.train(Interruption())
+            speeds["flyweight"] = losses.speeds[1:]
+        else:
+            model, trainer = peer(ours, folder / "trainer", micro_batch)
+            turns = TakeTurns(ours, turn, alone=who == "trainer")
+            trainer.add_callback(turns)
+            trainer.train()
+            for name, seconds in turns.seconds.items():
+                speeds[name] = [turn * segment.step_tokens / passed for passed in seconds[:-1]]
+            result["curves"]["trainer"] = [
+                (entry["step"], entry["loss"]) for entry in trainer.state.log_history if "loss" in entry
+            ]
+            result["bits_per_byte"]["trainer"] = _bits(_back(model, ours.decoder), corpus, recipe)
+    if who != "trainer":
+        result["curves"]["flyweight"] = losses.curve
+        result["bits_per_byte"]["flyweight"] = _bits(ours.decoder, corpus, recipe)
+    result["tokens_per_second"] = {name: _spread(values) for name, values in speeds.items() if values}
+    if who == "both":
+        ratios = [a / b for a, b in zip(speeds["flyweight"], speeds["trainer"], strict=True)]
+        result["tokens_per_second"]["ratio"] = _spread(ratios)
+        pairs = zip(result["curves"]["flyweight"][1:], result["curves"]["trainer"], strict=False)
+        result["largest_loss_difference"] = max(
+            abs(a - b) for (step, a), (other, b) in pairs if step == other
+        )
     return {
         "tokens": ours.schedule.tokens,
         "batch_tokens": segment.step_tokens,
@@ -196,22 +224,7 @@ def compare(recipe: Recipe, corpus: OpenCorpus, folder: Path, turn: int) -> dict
         "threads": plan.threads,
         "hardware": plan.hardware,
         "versions": versions(),
-        "tokens_per_second": {
-            "flyweight": _spread(tokens),
-            "trainer": _spread(peers),
-            "ratio": _spread([a / b for a, b in zip(tokens, peers, strict=True)]),
-        },
-        "last_losses": {"flyweight": losses.curve[-3:], "trainer": theirs[-3:]},
-        "largest_loss_difference": max(
-            abs(a - b)
-            for (step, a), (other, b) in zip(losses.curve[1:], theirs, strict=False)
-            if step == other
-        ),
-        "curves": {"flyweight": losses.curve, "trainer": theirs},
-        "bits_per_byte": {
-            "flyweight": _bits(ours.decoder, corpus, recipe),
-            "trainer": _bits(_back(model, ours.decoder), corpus, recipe),
-        },
+        **result,
     }
 
 
@@ -256,12 +269,14 @@ def main() -> None:
     parser.add_argument("--tokens", default="5M")
     parser.add_argument("--limit", default="12MB", help="text read from each source")
     parser.add_argument("--turn", type=int, default=10, help="steps of one before the other takes its turn")
+    parser.add_argument("--who", choices=("both", "flyweight", "trainer"), default="both")
+    parser.add_argument("--exclusive", action="store_true", help="with --who flyweight: exclusive attention")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    recipe = gpt_s_recipe(options.corpora, options.tokens, options.limit, exclusive=False)
+    recipe = gpt_s_recipe(options.corpora, options.tokens, options.limit, options.exclusive)
     with tempfile.TemporaryDirectory() as folder:
         corpus = prepare(recipe, options.prepared or Path(folder) / "corpus")
-        result = compare(recipe, corpus, Path(folder), options.turn)
+        result = compare(recipe, corpus, Path(folder), options.turn, options.who)
     write_json(options.out, result)
     print({key: value for key, value in result.items() if key != "curves"})
 

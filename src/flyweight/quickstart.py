@@ -146,12 +146,10 @@ def _table(results: dict[str, Any], events: list[dict[str, Any]]) -> Table:
 
 
 def _arithmetic(results: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """Accuracy and standard error by version of the generated arithmetic."""
-    versions = results["tasks"]["arithmark-gen"]["versions"]
-    return [
-        (f"arithmark-gen {name}", value["acc"]["value"], value["acc"]["stderr"])
-        for name, value in versions.items()
-    ]
+    """Accuracy and standard error of the generated arithmetic, all of it and by form."""
+    task = results["tasks"]["arithmark-gen"]
+    parts = {"all": task, **{name: task[name] for name in ("v1", "v2", "v3")}}
+    return [(f"arithmark-gen {name}", part["acc"], part["acc_stderr"]) for name, part in parts.items()]
 
 
 def _print_end(console: Console, sample: dict[str, str], exported: Export, places: Places) -> None:
