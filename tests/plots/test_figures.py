@@ -7,6 +7,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,10 +110,12 @@ def test_stepwise_lines_jump():
 def test_planned_and_realised_shares_have_the_same_colours():
     figure = stacked_shares(shares(), shares(3), title="Mixture")
     assert len(figure.axes) == 2
-    above, below = ([tuple(c.get_facecolor()[0]) for c in axes.collections] for axes in figure.axes)
+    above, below = (
+        [np.asarray(c.get_facecolor()).tolist() for c in axes.collections] for axes in figure.axes
+    )
     assert above == below
     assert len(above) == 2
-    top = figure.axes[0].collections[1].get_paths()[0].vertices
+    top = np.asarray(figure.axes[0].collections[1].get_paths()[0].vertices)
     assert top[:, 1].max() == pytest.approx(1.0)
     assert top[:, 1].min() == pytest.approx(0.25)
     labels = [text.get_text().strip() for text in figure.legends[0].get_texts()]
@@ -143,7 +146,7 @@ def test_bars_have_the_lengths_of_the_values_and_gaps_where_there_is_none():
         errors={"a": [0.01, None]},
         reference=("chance", 0.25),
     )
-    axes = figure.axes[0]
+    axes: Any = figure.axes[0]
     widths = [patch.get_width() for patch in axes.patches]
     assert widths[:3] == [0.5, 0.25, 0.125]
     assert np.isnan(widths[3])

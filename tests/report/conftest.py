@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,12 +213,18 @@ def results() -> dict[str, Any]:
     return RESULTS
 
 
-@pytest.fixture
-def run(tmp_path: Path, recipe: Recipe) -> Path:
-    """A finished run with results."""
-    folder = write_run(tmp_path / "runs" / "first", recipe)
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with results, to be read only."""
+    folder = write_run(tmp_path_factory.mktemp("finished") / "first", tiny_recipe())
     write_json(folder / "results.json", RESULTS)
     return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, finished_run: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(finished_run, tmp_path / "runs" / "first"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
 
-from flyweight.base import UserError
+from flyweight.base import UserError, write_json
 from flyweight.recipe import Recipe, load_recipe
 from flyweight.report import card_for_export, write_model_card
 
@@ -49,7 +49,7 @@ def test_the_hub_reads_the_metadata(run: Path, export: Path):
         ("other", "perplexity"): 12.34568,
     }
     loaded = ModelCard.load(card)
-    assert loaded.data.eval_results is not None
+    assert "model-index" in loaded.data.to_dict()
     assert loaded.data.to_dict()["tags"] == ["flyweight", "small-language-model"]
     assert yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1]) == metadata
 
@@ -72,6 +72,14 @@ def test_drawings_lie_beside_the_card(run: Path, export: Path):
     assert links == ["assets/loss.png", "assets/mixture.png"]
     for link in links:
         assert (export / link).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_score_like_guessing_is_said_to_be_one(run: Path, export: Path, results: dict[str, Any]):
+    assert "no better than guessing" not in _prose(write_model_card(run, export))
+    poor = {"acc": 0.26, "acc_stderr": 0.01, "n": 1400, "chance": 0.25}
+    write_json(run / "results.json", {**results, "tasks": {"arithmark-gen": poor}})
+    line = "On arithmark-gen (acc 26.0% ± 1.0%) it does no better than guessing (25.0%), as far as 1400 items tell."
+    assert line in _prose(write_model_card(run, export))
 
 
 def test_own_code_needs_trust_and_a_stock_class_does_not(

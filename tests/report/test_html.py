@@ -70,10 +70,11 @@ def check(page: Path) -> tuple[Checker, str]:
     return checker, source
 
 
-@pytest.fixture
-def page(run: Path, tmp_path: Path) -> Path:
-    write_report([run], tmp_path / "deep" / "report.html")
-    return tmp_path / "deep" / "report.html"
+@pytest.fixture(scope="module")
+def page(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("report") / "deep" / "report.html"
+    write_report([finished_run], out)
+    return out
 
 
 def test_the_page_is_whole_and_safe(page: Path):
@@ -111,7 +112,7 @@ def test_the_page_holds_the_numbers(page: Path):
 
 def test_long_groups_are_folded_away(page: Path):
     source = check(page)[1]
-    folded = source.split("by uid (20 rows)")[1].split("</details>")[0]
+    folded = source.split(">by uid (20 rows)")[1].split("</details>")[0]
     assert "uid_19" in folded
     assert "uid_19" not in source.replace(folded, "")
 
@@ -179,7 +180,7 @@ def test_hostile_names_of_sources_reach_drawings_as_text(run: Path, tmp_path: Pa
 
 def test_markup_escapes_all_but_itself():
     assert h("td", "a<b", class_='"') == '<td class="&quot;">a&lt;b</td>'
-    assert text(["<", Html("<br>"), ["&"]]) == "&lt;<br>&amp;"
+    assert text(["<", Html("<br>"), "&"]) == "&lt;<br>&amp;"
 
 
 def test_figures_hold_the_runs_values(run: Path):

@@ -1,7 +1,8 @@
 """Bytes of training on one device: what the loop holds at its fullest moment.
 
 Counted, not guessed: the activations are those that our decoder's backward pass keeps, tensor by
-tensor; in bfloat16 to within a tenth, since attention kernels differ. What allocators, libraries and the device's own context add comes on top.
+tensor; in bfloat16 to within a tenth, since attention kernels differ. What allocators, libraries and
+the device's own context add comes on top.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 from flyweight.planning import Plan, plan_recipe
 from flyweight.planning.rendering import format_duration
 from flyweight.recipe import Recipe, format_tokens
-from flyweight.report.results import bits_per_byte_rows, measurements
+from flyweight.report.results import Measurement, bits_per_byte_rows, measurements
 from flyweight.report.run import RunRecord
 from flyweight.report.sections import recipe_yaml, source_rows
 
@@ -119,10 +119,13 @@ print(tokenizer.decode(output[0], skip_special_tokens=True))"""
     checks = export.get("checks")
     checked = ""
     if isinstance(checks, Mapping) and isinstance(checks.get("maximum_difference"), int | float):
-        checked = (
-            f"\n\nLoaded back in a fresh process after the export, its logits differed from the checkpoint's by "
-            f"{checks['maximum_difference']:.1e} at most."
+        difference = checks["maximum_difference"]
+        by = (
+            f"differed from the checkpoint's by {difference:.1e} at most"
+            if difference
+            else "were the checkpoint's exactly"
         )
+        checked = f"\n\nLoaded back in a fresh process after the export, its logits {by}."
     return _section("How to load", f"{why}\n\n{_fenced(code, 'python')}{checked}")
 
 
@@ -138,6 +141,8 @@ def _results(record: RunRecord) -> str:
             "Bits per byte on held-out text (less is better):\n\n"
             + _table(["", *map(_inline, sources)], rows)
         )
+    if bits.keys() - {"before training", "after training"}:
+        parts.append("The compressors start knowing nothing and learn from this text as it goes by.")
     rows = [
         [
             " ".join([row.task, *row.part]) + (", a part of the set" if row.partial else ""),
@@ -199,6 +204,7 @@ def _training(record: RunRecord, plan: Plan, images: Mapping[str, str]) -> str:
 
 
 def _limitations(record: RunRecord) -> str:
+    guesses = [row for row in measurements(record.results) if not row.part and _like_guessing(row)]
     lines = [
         "A base model: it continues text. It was not taught to follow instructions, to be helpful or to be safe.",
         "It says false things fluently, and repeats what its training text holds, biases included.",
@@ -215,9 +221,19 @@ def _limitations(record: RunRecord) -> str:
             f"The run was to see {format_tokens(record.recipe.training.tokens)} tokens; this checkpoint has seen "
             f"{format_tokens(record.clock)}."
         )
+    lines += [
+        f"On {_inline(row.task)} ({_inline(row.metric)} {row.text()} {row.stderr_text()}) it does no better than "
+        f"guessing ({row.chance_text()}), as far as {row.n or 'the'} items tell."
+        for row in guesses
+    ]
     if not measurements(record.results):
         lines.append("No task was measured.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _like_guessing(row: Measurement) -> bool:
+    """Whether the value lies less than two standard errors above chance."""
+    return row.chance is not None and row.stderr is not None and row.value - row.chance < 2 * row.stderr
 
 
 def _repeat(record: RunRecord) -> str:

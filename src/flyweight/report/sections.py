@@ -98,7 +98,7 @@ def _task_tables(rows: Sequence[Measurement]) -> list[Html]:
     parts = [_measurement_table(sorted(short, key=lambda row: order[id(row)]))] if short else []
     for key, group in groups.items():
         if group[0].grouped and len(group) > MANY_ROWS:
-            summary = h("summary", f"by {', '.join(key)} ({len(group)} rows)")
+            summary = h("summary", f"{' '.join([*key[:-1], 'by', key[-1]])} ({len(group)} rows)")
             parts.append(h("details", summary, _measurement_table(group)))
     return parts
 
@@ -230,7 +230,8 @@ def _export_rows(run: RunRecord) -> list[tuple[str, str]]:
         (key.replace("_", " "), str(run.export[key])) for key in ("model_class", "dtype") if key in run.export
     ]
     if isinstance(checks, dict):
-        rows += [(key.replace("_", " "), _plain(key, value)) for key, value in checks.items()]
+        single = [(key, value) for key, value in checks.items() if isinstance(value, str | int | float)]
+        rows += [(key.replace("_", " "), _plain(key, value)) for key, value in single]
     return rows
 
 
