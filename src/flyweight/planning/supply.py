@@ -46,12 +46,8 @@ def tokens_by_source(training: Training, schedule: Schedule) -> dict[str, int]:
 
 
 def epochs(drawn: Mapping[str, int], available: Mapping[str, int]) -> dict[str, float]:
-    """How often each source is read through."""
-    return {
-        name: tokens / available[name] if available[name] else math.inf
-        for name, tokens in drawn.items()
-        if name in available
-    }
+    """How often each source is read through; one that holds nothing is left out."""
+    return {name: tokens / available[name] for name, tokens in drawn.items() if available.get(name)}
 
 
 def expected_overlaps(training: Training, schedule: Schedule, available: Mapping[str, int]) -> list[Overlap]:

@@ -72,7 +72,8 @@ def new_figure(height: float, width: float = WIDTH) -> Figure:
     """An empty figure of this size in inches, tied to no window and to no global state."""
     figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    figure.set_layout_engine("constrained", w_pad=0.07, h_pad=0.07)  # inches; bold titles touch the edge with less
+    # In inches; with less, bold titles touch the edge.
+    figure.set_layout_engine("constrained", w_pad=0.07, h_pad=0.07)
     return figure
 
 
