@@ -181,7 +181,8 @@ def peer(ours: Trainer, folder: Path, micro_batch: int) -> tuple[Any, Sequential
 def compare(recipe: Recipe, corpus: OpenCorpus, folder: Path, turn: int, who: str) -> dict[str, Any]:
     """Train one or both, in turns, and say how they did."""
     run = folder / "run"
-    start = open_run(run, recipe, corpus.fingerprint)
+    run.mkdir(parents=True)
+    start = open_run(run, recipe, corpus)
     plan, _ = frozen_plan(run, recipe.execution, corpus)
     apply_plan(plan)
     losses = Losses()

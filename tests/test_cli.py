@@ -34,6 +34,7 @@ def run(monkeypatch, capsys):
 def texts(folder: Path, count: int = 120, words: int = 80) -> Path:
     rng = random.Random(0)
     vocabulary = TEXT.split()
+    folder.mkdir(exist_ok=True)
     with (folder / "texts.jsonl").open("w") as file:
         for _ in range(count):
             text = " ".join(rng.choice(vocabulary) for _ in range(words)) + f" {rng.random()}."
@@ -118,7 +119,7 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(run, monkeypatch, tmp_p
 def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):
     """prepare, train, go on, evaluate, generate, export, report: as a user would, on a tiny model."""
     monkeypatch.chdir(tmp_path)
-    recipe = tiny_recipe(tmp_path, texts(tmp_path))
+    recipe = tiny_recipe(tmp_path, texts(tmp_path / "texts"))
     code, out, err = run("prepare", recipe)
     assert code == 0, err
     assert "own" in out
@@ -151,18 +152,38 @@ def test_too_little_text_and_empty_folders_are_told_before_anything_is_made(run,
     code, _, err = run("train", tiny_recipe(tmp_path, tmp_path / "empty"))
     assert code == 2
     assert "empty" in err
-    few = tmp_path / "few"
-    few.mkdir()
-    texts(few, count=3)
+    few = texts(tmp_path / "few", count=3)
     code, _, err = run("quickstart", "--data", few)
     assert code == 2
     assert "too little text for the held-out split" in err
     assert not (tmp_path / "runs").exists() or not list((tmp_path / "runs").rglob("*.safetensors"))
 
 
+def test_scaled_too_small_and_impossible_values_are_sentences(run):
+    for words in (
+        ["gpt-s-5m", "--scaled", "100"],
+        ["gpt-s-5m", "training.tokens=.inf"],
+        ["gpt-s-5m", "training.batch_size=.inf"],
+        ["gpt-s-5m", "training.learning_rate=-1"],
+        ["gpt-s-5m", "training.weight_decay=.nan"],
+        ["gpt-s-5m", "execution.micro_batch=0"],
+        ["gpt-s-5m", "name=a/../../b"],
+    ):
+        code, _, err = run("plan", *words)
+        assert (code, len(err.strip().splitlines())) == (2, 1), (words, err)
+    assert "training.tokens: 'abc' is not a number" in run("plan", "gpt-s-5m", "training.tokens=abc")[2]
+
+
+def test_an_answer_that_cannot_be_written_is_a_sentence(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    code, _, err = run("plan", "quickstart", "--plot", tmp_path / "file" / "plot.png")
+    assert code == 2
+    assert "cannot be written" in err
+
+
 def test_a_truncated_shard_is_named(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    recipe = tiny_recipe(tmp_path, texts(tmp_path))
+    recipe = tiny_recipe(tmp_path, texts(tmp_path / "texts"))
     assert run("prepare", recipe)[0] == 0
     shard = max((tmp_path / "corpora/tiny").rglob("*train*"), key=lambda path: path.stat().st_size)
     content = shard.read_bytes()

@@ -100,6 +100,10 @@ def plan(
         Path | None, typer.Option(help="Write a plot of every timeline to this .png or .svg.")
     ] = None,
     corpus: Annotated[Path | None, typer.Option(help="Prepared shards, to count epochs.")] = None,
+    peak_flops: Annotated[
+        float | None, typer.Option(help="What the machine computes in a second, such as 80e12, for a time.")
+    ] = None,
+    share_of_peak: Annotated[float, typer.Option(help="Share of it that training reaches.")] = 0.4,
     as_json: Json = False,
 ) -> None:
     """Say what a run will cost: parameters, tokens, steps, FLOPs, memory, disk; plot its timelines."""
@@ -110,7 +114,7 @@ def plan(
     sizes = None
     if corpus is not None:
         sizes = {name: stream.tokens for name, stream in open_corpus(corpus).train.items()}
-    result = plan_recipe(loaded, sizes)
+    result = plan_recipe(loaded, sizes, peak_flops=peak_flops, share_of_peak=share_of_peak)
     if as_json:
         _print_json(result.to_dict())
     else:
@@ -165,6 +169,8 @@ def prepare(
     recipe: RecipeArgument,
     overrides: Overrides = None,
     out: CorpusOption = None,
+    scaled: Scaled = None,
+    factor: Factor = 1,
     verify: Annotated[
         bool, typer.Option(help="Read prepared shards again and compare their checksums.")
     ] = False,
@@ -173,7 +179,7 @@ def prepare(
     from flyweight.corpus import prepare as prepare_corpus
     from flyweight.corpus import verify as verify_corpus
 
-    loaded = _recipe(recipe, overrides)
+    loaded = _recipe(recipe, overrides, scaled, factor)
     folder = out or Path("corpora") / loaded.name
     if verify:
         verify_corpus(folder)
@@ -206,6 +212,8 @@ def train(
     loaded = _recipe(recipe, overrides, scaled, factor)
     with StageProgress() as progress:
         shards = prepare_corpus(loaded, corpus or Path("corpora") / loaded.name, progress)
+    for line in shards.summary():
+        print(line)
     result = train_run(loaded, shards, run or Path("runs") / loaded.name, start_from=start_from)
     state = "finished" if result.finished else "stopped; the same command goes on from here"
     print(f"{state}: {result.checkpoint}")
@@ -215,8 +223,9 @@ def train(
 def evaluate(
     checkpoint: CheckpointArgument,
     tasks: Annotated[
-        str, typer.Option(help="Names with commas between: arithmark-gen, blimp.")
-    ] = "arithmark-gen",
+        str | None,
+        typer.Option(help="arithmark-gen, arithmark, blimp, with commas between; else those of the recipe."),
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder with the files of tasks that need some.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most this many items of each subset.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of generated items.")] = 0,
@@ -227,14 +236,15 @@ def evaluate(
 ) -> None:
     """Measure a model on tasks."""
     from flyweight.evaluation import evaluate as evaluate_model
-    from flyweight.evaluation import render_results
+    from flyweight.evaluation import recipe_tasks, render_results
     from flyweight.inference import load_model
 
     model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
+    names = recipe_tasks(checkpoint) if tasks is None else [name.strip() for name in tasks.split(",")]
     with StageProgress() as progress:
         results = evaluate_model(
             model,
-            [name.strip() for name in tasks.split(",")],
+            names,
             data,
             limit,
             seed,
@@ -346,9 +356,6 @@ def main() -> None:
     except UserError as error:
         print(f"flyweight: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

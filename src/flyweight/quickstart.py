@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from flyweight.base import UserError, write_json
 from flyweight.base.progress import StageProgress
@@ -27,6 +28,9 @@ TRAINING_SECONDS = 200
 OWN_SOURCE = "own"
 OWN_SHARE = 0.9
 """With `--data`, the rest is generated arithmetic, so that the arithmetic score means something."""
+
+OWN_LIMIT = "20MB"
+"""More than the run trains on; the rest of a large folder is left unread."""
 
 PROMPTS = {OWN_SOURCE: "", "english": "Return the "}
 
@@ -64,9 +68,13 @@ def quickstart(data: Path | None = None, folder: Path | None = None) -> None:
     recipe = quickstart_recipe(data)
     with StageProgress() as progress:
         corpus = prepare(recipe, places.corpus, progress)
+    for line in corpus.summary():
+        console.print(line, highlight=False, markup=False)
     recipe = _fitted(recipe, places.run)
     console.print(render(plan_recipe(recipe, {name: stream.tokens for name, stream in corpus.train.items()})))
-    train(recipe, corpus, places.run)
+    if not train(recipe, corpus, places.run).finished:
+        console.print("stopped; the same command goes on from here")
+        return
     with StageProgress() as progress:
         results = _measure(recipe, corpus, places.run, progress)
         exported = export(places.run, places.export, progress=progress)
@@ -89,7 +97,8 @@ def quickstart_recipe(data: Path | None) -> Recipe:
     values = recipe.to_dict()
     arithmetic = values["sources"]["arithmetic"]
     values["name"] = f"quickstart-{data.resolve().stem}"
-    values["sources"] = {OWN_SOURCE: {"kind": "files", "path": str(data)}, "arithmetic": arithmetic}
+    own = {"kind": "files", "path": str(data), "limit": OWN_LIMIT}
+    values["sources"] = {OWN_SOURCE: own, "arithmetic": arithmetic}
     weights = {OWN_SOURCE: OWN_SHARE, "arithmetic": 1 - OWN_SHARE}
     values["training"]["mixture"] = [{"at": 0, "weights": weights}]
     return recipe_from_dict(values, "quickstart")
@@ -154,10 +163,12 @@ def _arithmetic(results: dict[str, Any]) -> list[tuple[str, float, float]]:
 
 def _print_end(console: Console, sample: dict[str, str], exported: Export, places: Places) -> None:
     console.print("[bold]The export, loaded back, writes:[/]")
-    console.print(f"  {sample['prompt']}[cyan]{' '.join(sample['text'].split())}[/]", highlight=False)
+    text = " ".join(sample["text"].split())
+    console.print(Text.assemble("  ", sample["prompt"], (text, "cyan")))
     console.print(
         f"run: {places.run}\nexport: {places.export} ({exported.model_class}; logits within "
         f"{exported.maximum_difference:.0e} of the checkpoint's after loading back)\nreport: {places.report}",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )

@@ -187,6 +187,14 @@ def test_prose_and_code_of_a_module_are_on_the_same_side(
         head = f'"""{make_prose(n)}"""\n' if n % 2 else ""
         (root / f"m{n}.py").write_text(f"{head}number = {n}\nname = 'module {n}'\n")
     monkeypatch.setattr(builtin, "package_folders", lambda: {"pack": root})
+    sampled: list[str] = []
+    original = preparation_module.tokenizer_sample
+
+    def remember(texts, *rest):
+        sampled.extend(text for documents in texts.values() for text in documents)
+        return original(texts, *rest)
+
+    monkeypatch.setattr(preparation_module, "tokenizer_sample", remember)
     recipe = make_recipe(
         {name: {"kind": "builtin", "builtin": name} for name in ("english", "python")},
         corpus={"held_out": 1e-9},
@@ -199,6 +207,8 @@ def test_prose_and_code_of_a_module_are_on_the_same_side(
         assert any(text in module for module in code[1])
     for text in prose[0]:
         assert any(text in module for module in code[0])
+    assert sampled
+    assert not set(sampled) & {*prose[1], *code[1]}  # the tokenizer saw none of them
     assert set(corpus.manifest.sources["english"].versions) >= {"stdlib"}
 
 

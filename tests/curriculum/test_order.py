@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flyweight.base import UserError
-from flyweight.curriculum import KeyedPermutation, Order, OrderState, read_batch
+from flyweight.curriculum import ROW, KeyedPermutation, Order, OrderState, read_batch
 from flyweight.recipe import Recipe, recipe_from_dict
 
 
@@ -110,13 +110,15 @@ def test_any_world_size_and_micro_batch_give_the_same_global_order(world_size, m
 
 
 def test_a_restored_state_changes_nothing():
-    order = Order(recipe(tokens=1_000_000), SIZES)
-    expected = order.sequences(50_000, 12)
-    fresh = Order(recipe(tokens=1_000_000), SIZES)
-    fresh.restore(order.state)
-    assert fresh.sequences(50_000, 12) == expected
+    lengths = [{"at": 0, "value": 16}, {"at": 300_000, "value": 32}, {"at": 600_000, "value": 16}]
+    order = Order(recipe(tokens=1_000_000, length=lengths), SIZES)
+    expected = order.sequences(45_000, 12)
+    fresh = Order(recipe(tokens=1_000_000, length=lengths), SIZES)
+    fresh.restore(order.state(45_000))
+    assert fresh.sequences(45_000, 12) == expected
+    assert min(block for block in fresh.mixture._rows if block) == 45_000 // ROW  # nothing before was walked
     fresh.restore(OrderState())
-    assert fresh.sequences(50_000, 12) == expected
+    assert fresh.sequences(45_000, 12) == expected
 
 
 def test_other_seeds_give_other_orders():

@@ -110,7 +110,7 @@ def put(recipe: dict, key: str, value) -> None:
         ),
         ("corpus.held_out", 0, r"corpus\.held_out: .*greater than 0"),
         ("execution.keep_checkpoints", 0, r"execution\.keep_checkpoints: .*greater than or equal to 1"),
-        ("name", "", r"name: .*at least 1 character"),
+        ("name", "a/b", r"name: .*match pattern"),
     ],
 )
 def test_impossible_values_are_named_in_one_sentence(small, key, value, message):

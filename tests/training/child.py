@@ -1,4 +1,4 @@
-"""A training process that sends itself a signal: python child.py RECIPE CORPUS RUN SIGNAL MOMENT."""
+"""A training process that sends itself a signal: python child.py RECIPE CORPUS RUN SIGNAL MOMENT [FROM]."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ class Hit:
 
 
 def main() -> None:
-    recipe_file, corpus, run, number, moment = sys.argv[1:]
+    recipe_file, corpus, run, number, moment, *origin = sys.argv[1:]
     recipe = load_recipe(recipe_file)
     sinks = [Hit(getattr(signal, number), moment)] if moment != "never" else []
-    result = train(recipe, open_corpus(Path(corpus)), Path(run), sinks=sinks)
+    start_from = origin[0] if origin else None
+    result = train(recipe, open_corpus(Path(corpus)), Path(run), sinks=sinks, start_from=start_from)
     print("finished" if result.finished else "interrupted", result.clock)
 
 

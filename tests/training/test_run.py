@@ -86,12 +86,12 @@ def test_two_uninterrupted_runs_agree_bit_for_bit(eventful, corpus, reference, t
     assert_same_bits(reference, tmp_path / "twin")
 
 
-def child(recipe: Recipe, corpus: OpenCorpus, folder: Path, number: str, moment: str):
+def child(recipe: Recipe, corpus: OpenCorpus, folder: Path, number: str, moment: str, *origin: str):
     file = folder.parent / "recipe.yaml"
     write_recipe(file, recipe)
     command = [sys.executable, str(Path(__file__).parent / "child.py"), str(file), str(corpus.folder)]
     return subprocess.run(
-        [*command, str(folder), number, moment], capture_output=True, text=True, timeout=240
+        [*command, str(folder), number, moment, *origin], capture_output=True, text=True, timeout=240
     )
 
 
@@ -227,10 +227,83 @@ def test_a_full_disk_while_saving_loses_nothing(recipe, corpus, tmp_path, monkey
     assert_same_bits(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_with_a_sentence(recipe, corpus, tmp_path):
-    wild = changed(recipe, training={"learning_rate": 1e30, "gradient_clip": 1e30})
-    with pytest.raises(UserError, match=r"the loss became (nan|inf) by step"):
+def test_a_loss_that_is_not_finite_stops_the_run_and_pushes_out_no_good_checkpoint(recipe, corpus, tmp_path):
+    wild = changed(
+        recipe,
+        training={"learning_rate": [{"at": 0, "value": 1e-3}, {"at": 5 * STEP, "value": 1e30}]},
+        execution={"checkpoint_every": STEP, "log_every": 10},
+    )
+    with pytest.raises(UserError, match=r"(the loss became (nan|inf) by step|no longer finite)"):
         run(wild, corpus, tmp_path / "run")
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+def test_the_record_is_the_same_through_a_kill_with_rare_log_lines(eventful, corpus, tmp_path):
+    rare = changed(eventful, execution={"log_every": 10, "checkpoint_every": 4 * STEP})
+    run(rare, corpus, tmp_path / "whole")
+    assert child(rare, corpus, tmp_path / "killed", "SIGKILL", "checkpoint_saved:5").returncode == -9
+    run(rare, corpus, tmp_path / "killed")
+    assert_same_bits(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_start_that_fails_leaves_nothing_and_an_origin_is_remembered(recipe, corpus, tmp_path):
+    run(recipe, corpus, tmp_path / "old", stop_after=6 * STEP)
+    other = changed(recipe, training={"weight_decay": 0.3})
+    with pytest.raises(UserError, match="no such folder"):
+        run(other, corpus, tmp_path / "new", start_from=str(tmp_path / "nowhere"))
+    run(recipe, corpus, tmp_path / "new", stop_after=STEP)  # the folder took no recipe
+    with pytest.raises(UserError, match="did not start from"):
+        run(recipe, corpus, tmp_path / "new", start_from=str(tmp_path / "old"))
+    begun = child(other, corpus, tmp_path / "third", "SIGKILL", "step:2", str(tmp_path / "old"))
+    assert begun.returncode == -9
+    run(other, corpus, tmp_path / "third")  # without --from: it is in the folder
+    assert min(losses(tmp_path / "third")) == 7 * STEP
+
+
+def test_a_start_at_the_end_of_the_recipe_is_refused(recipe, corpus, tmp_path):
+    run(recipe, corpus, tmp_path / "old")
+    other = changed(recipe, training={"weight_decay": 0.3})
+    with pytest.raises(UserError, match="name an earlier one with RUN@TOKENS"):
+        run(other, corpus, tmp_path / "new", start_from=str(tmp_path / "old"))
+
+
+def test_two_processes_do_not_share_a_folder(recipe, corpus, tmp_path):
+    from flyweight.training.folder import locked_run
+
+    with locked_run(tmp_path / "run"), pytest.raises(UserError, match="another process is training"):
+        run(recipe, corpus, tmp_path / "run")
+
+
+def test_a_view_that_fails_is_dropped_and_the_run_goes_on(recipe, corpus, tmp_path):
+    class Broken:
+        def handle(self, event):
+            raise BrokenPipeError("nobody listens")
+
+        def close(self):
+            pass
+
+    assert train(recipe, corpus, tmp_path / "run", sinks=[Broken()]).finished
+    notices = [event["message"] for event in read_events(tmp_path / "run") if event["kind"] == "notice"]
+    assert notices == ["Broken failed and is off from here: nobody listens"]
+
+
+def test_an_old_checkpoint_that_was_thinned_out_does_not_stop_the_run(recipe, corpus, tmp_path):
+    saving = changed(recipe, execution={"checkpoint_every": 2 * STEP})
+    run(saving, corpus, tmp_path / "run", stop_after=4 * STEP)
+    (list_checkpoints(tmp_path / "run")[0][1] / "model.safetensors").unlink()
+    assert run(saving, corpus, tmp_path / "run").finished
+
+
+def test_the_same_kind_of_optimizer_begun_anew_is_fresh_with_and_without_a_stop(recipe, corpus, tmp_path):
+    anew = changed(
+        recipe, training={"optimizer": [{"at": 0, "kind": "adamw"}, {"at": 6 * STEP, "kind": "adamw"}]}
+    )
+    run(anew, corpus, tmp_path / "whole")
+    run(anew, corpus, tmp_path / "stopped", stop_after=6 * STEP)
+    run(anew, corpus, tmp_path / "stopped")
+    assert_same_bits(tmp_path / "whole", tmp_path / "stopped")
+    run(recipe, corpus, tmp_path / "kept")
+    assert losses(tmp_path / "kept")[9 * STEP] != losses(tmp_path / "whole")[9 * STEP]
 
 
 def test_a_folder_that_holds_something_else_is_refused(recipe, corpus, tmp_path):

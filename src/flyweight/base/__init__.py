@@ -1,7 +1,7 @@
 """What every room stands on: errors for users, atomic files, seeds."""
 
 from flyweight.base.errors import UserError
-from flyweight.base.files import atomic_folder, atomic_write, explain_full_disk, read_json, write_json
+from flyweight.base.files import atomic_folder, atomic_write, explain_write_errors, read_json, write_json
 from flyweight.base.seeds import derive_seed
 
 __all__ = [
@@ -9,7 +9,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "derive_seed",
-    "explain_full_disk",
+    "explain_write_errors",
     "read_json",
     "write_json",
 ]

@@ -14,17 +14,20 @@ from typing import Any
 
 from flyweight.base.errors import UserError
 
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+
 
 def _is_full_disk(error: BaseException) -> bool:
     """Whether `error` says that no space is left; safetensors wraps the number in its message."""
+    full = (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "os error 28" in str(error) or "No space left on device" in str(error)
+        return error.errno in full
+    return any(f"(os error {number})" in str(error) for number in full)
 
 
 @contextlib.contextmanager
-def explain_full_disk(path: Path) -> Iterator[None]:
-    """Turn "no space left on device" below into one sentence for the user."""
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, or a place that cannot be written, into one sentence for the user."""
     try:
         yield
     except UserError:
@@ -35,6 +38,8 @@ def explain_full_disk(path: Path) -> Iterator[None]:
                 f"{path}: the disk is full, so this could not be saved; everything saved before is "
                 f"intact. Free some space and run the same command again."
             ) from error
+        if isinstance(error, OSError) and error.errno in _REFUSED:
+            raise UserError(f"{path}: this place cannot be written ({error.strerror}).") from error
         raise
 
 
@@ -46,6 +51,13 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _umask() -> int:
+    """The process's umask; reading it means setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `path`, whole, when the block ends without an error.
@@ -53,45 +65,51 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     An older folder at `path` is replaced. On any error the temporary folder is removed and `path`
     stays as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+    old = path.with_name(f".{path.name}.old.tmp")
+    temporary: Path | None = None
     try:
-        with explain_full_disk(path):
+        with explain_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if old.exists() and not path.exists():
+                old.rename(path)  # a kill came between the two renames below
+            temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
             yield temporary
+            mask = _umask()  # mkdtemp and safetensors write for the owner alone
             for file in sorted(temporary.rglob("*")):
                 if file.is_file():
-                    file.chmod(0o644)  # safetensors writes 0600
+                    file.chmod(0o666 & ~mask)
                     _fsync(file)
-            temporary.chmod(0o755)
+            temporary.chmod(0o777 & ~mask)
             if path.exists():
-                old = path.with_name(f".{path.name}.old.tmp")
                 shutil.rmtree(old, ignore_errors=True)
                 path.rename(old)
-                temporary.rename(path)
-                shutil.rmtree(old, ignore_errors=True)
-            else:
-                temporary.rename(path)
+            temporary.rename(path)
+            shutil.rmtree(old, ignore_errors=True)
             _fsync(path.parent)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if old.exists() and not path.exists():
+            old.rename(path)
         raise
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[Any]:
     """Yield an open file that becomes `path`, whole, when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with explain_full_disk(path):
+        with explain_write_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open(mode, encoding=encoding) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
 
 

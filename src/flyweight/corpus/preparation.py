@@ -114,9 +114,10 @@ class Preparation:
         surveys = {name: self.survey(name, round(weights[name] * settings.sample)) for name in self.readers}
         stage = "training the tokenizer"
         self.progress(stage, 0.0)
-        sample = tokenizer_sample(
-            surveys, weights, settings.sample, lambda share: self.progress(stage, 0.9 * share)
-        )
+        # By the joint thresholds, known only now: what is held out must not shape the tokenizer either.
+        texts = {name: found.sample.texts(self.threshold(name)) for name, found in surveys.items()}
+        size = min(settings.sample, sum(found.bytes for found in surveys.values()))
+        sample = tokenizer_sample(texts, weights, size, lambda share: self.progress(stage, 0.9 * share))
         tokenizer = train_tokenizer(sample, settings.vocab_size, settings.pattern, settings.end_of_text)
         for found in surveys.values():
             found.sample.clear()

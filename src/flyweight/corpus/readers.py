@@ -20,6 +20,12 @@ SUPPORTED = (".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 TEXT_PIECE = 64 * 1024
 """A longer text file is cut at blank lines into documents of about this many bytes."""
 
+FEW_FILES = 10
+FEWEST_PIECES = 32
+SMALLEST_PIECE = 2_000
+"""Fewer than FEW_FILES files are cut finer, into about FEWEST_PIECES pieces of at least SMALLEST_PIECE
+bytes each, so that a single short book can still be split into training and held-out text."""
+
 LONGEST_WITHOUT_BLANK = 4 * TEXT_PIECE
 """Text without blank lines is cut at a line's end after this many bytes, and inside a line if it must be."""
 
@@ -54,7 +60,12 @@ def list_files(path: Path, where: str) -> list[Path]:
             if name.startswith("."):
                 continue
             if name.lower().endswith(SUPPORTED):
-                found.append(Path(folder) / name)
+                file = Path(folder) / name
+                if not file.is_file():
+                    raise UserError(
+                        f"{where}: {file} is not a readable file (a link to nowhere?); remove it."
+                    )
+                found.append(file)
             else:
                 others += 1
     if not found and not others:
@@ -81,30 +92,31 @@ def read_files(files: list[Path], text_field: str, log: ReadLog) -> Iterator[Doc
     sizes = [file.stat().st_size if file.exists() else 0 for file in files]
     total, before = max(1, sum(sizes)), 0
     for file, size in zip(files, sizes, strict=True):
-        for document, position in _read_file(file, text_field, log):
+        for document, position in _read_file(file, text_field, log, len(files) < FEW_FILES):
             log.fraction = (before + min(position, size)) / total
             yield document
         before += size
         log.fraction = before / total
 
 
-def _read_file(file: Path, text_field: str, log: ReadLog) -> Iterator[tuple[Document, int]]:
+def _read_file(file: Path, text_field: str, log: ReadLog, few: bool) -> Iterator[tuple[Document, int]]:
     name = file.name.lower()
     if name.endswith(".parquet"):
         return _read_parquet(file, text_field, log)
     if name.endswith((".txt", ".md")):
-        return _read_text(file, log)
+        return _read_text(file, log, few)
     return _read_jsonl(file, text_field, log)
 
 
-def _read_text(file: Path, log: ReadLog) -> Iterator[tuple[Document, int]]:
+def _read_text(file: Path, log: ReadLog, few: bool) -> Iterator[tuple[Document, int]]:
     with explain_unreadable(file):
         stream, position = open_bytes(file)
         with stream:
             size = file.stat().st_size
             if size == 0:
                 log.skip("empty", f"{file}:1")
-            for data, first_line in _pieces(stream, min(size, TEXT_PIECE)):
+            piece = min(TEXT_PIECE, max(size // FEWEST_PIECES, SMALLEST_PIECE)) if few else TEXT_PIECE
+            for data, first_line in _pieces(stream, min(size, piece)):
                 if first_line == 1:
                     data = data.removeprefix(b"\xef\xbb\xbf")
                 try:

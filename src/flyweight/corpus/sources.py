@@ -105,8 +105,9 @@ def open_source(name: str, source: Source, seed: int, settings: Corpus) -> Sourc
 def _how_to_download(name: str, source: Source) -> str:
     revision = f" --revision {source.revision}" if source.revision else ""
     subset = f" --include '*{source.subset}*'" if source.subset else ""
+    split = "" if source.split == "train" else f" (only the files of its split {source.split!r})"
     return (
         f"source {name!r}: {source.dataset} is a dataset of the Hugging Face hub, and this version reads "
         f"downloaded files; run `hf download {source.dataset} --repo-type dataset{revision}{subset} "
-        f"--local-dir FOLDER` and set sources.{name}.path=FOLDER."
+        f"--local-dir FOLDER`{split} and set sources.{name}.path=FOLDER."
     )

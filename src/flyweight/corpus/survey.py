@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flyweight.base import derive_seed
-from flyweight.base.files import explain_full_disk
+from flyweight.base.files import explain_write_errors
 from flyweight.corpus.documents import Document, ReadLog
 from flyweight.corpus.held_out import SplitSurvey, share_threshold
 from flyweight.corpus.sources import SourceReader
@@ -51,6 +51,10 @@ class Sample:
         while self._bytes - self._kept[0][3] >= self.quota:
             self._bytes -= heapq.heappop(self._kept)[3]
 
+    def clear(self) -> None:
+        """Let go of the texts."""
+        self._kept.clear()
+
     def texts(self, threshold: int) -> list[str]:
         """The sampled training documents, in the source's order."""
         return [item[2] for item in sorted(self._kept, key=lambda item: item[1]) if item[4] >= threshold]
@@ -65,15 +69,13 @@ class Survey:
     log: ReadLog
     threshold: int
     """Documents whose split hash is below it are held out."""
-    sample: list[str]
-    """Training documents for the tokenizer."""
+    sample: Sample
+    """Documents for the tokenizer, some of which a joint threshold may yet hold out."""
     spool: Path | None
     """Where the documents were written down, for sources that are costly to read."""
 
 
-def survey(
-    reader: SourceReader, quota: int, spool: Path | None, report: Report, least_threshold: int = 0
-) -> Survey:
+def survey(reader: SourceReader, quota: int, spool: Path | None, report: Report) -> Survey:
     """Read a source once.
 
     Args:
@@ -81,14 +83,13 @@ def survey(
         quota: bytes to sample for the tokenizer; 0 for none.
         spool: write the documents here, so that they need not be made a second time.
         report: takes the share that was read.
-        least_threshold: hold out at least what lies below this.
 
     Raises:
         UserError: too little text for the held-out split.
     """
     log, split = ReadLog(), SplitSurvey(reader.seed, reader.settings.held_out)
     sample = Sample(reader.seed, quota)
-    base = max(least_threshold, share_threshold(reader.settings.held_out))
+    base = share_threshold(reader.settings.held_out)
     total, reported = 0, 0
     with _Spool(spool) as written:
         for document in reader.documents(log):
@@ -100,8 +101,8 @@ def survey(
             if total - reported >= REPORT_EVERY:
                 reported = total
                 report(log.fraction)
-    threshold = max(least_threshold, split.threshold(reader.name, _skipped(log, reader)))
-    return Survey(split.documents, total, log, threshold, sample.texts(threshold), spool)
+    threshold = split.threshold(reader.name, _skipped(log, reader))
+    return Survey(split.documents, total, log, threshold, sample, spool)
 
 
 def _skipped(log: ReadLog, reader: SourceReader) -> str:
@@ -124,13 +125,13 @@ class _Spool:
 
     def add(self, document: Document) -> None:
         if self._file and self._path:
-            with explain_full_disk(self._path):
+            with explain_write_errors(self._path):
                 json.dump([document.text, document.key, document.held_out], self._file)
                 self._file.write("\n")
 
     def __exit__(self, *_: object) -> None:
         if self._file and self._path:
-            with explain_full_disk(self._path):
+            with explain_write_errors(self._path):
                 self._file.close()
 
 
@@ -145,20 +146,18 @@ def second_pass(reader: SourceReader, found: Survey) -> Iterator[Document]:
 
 
 def tokenizer_sample(
-    surveys: Mapping[str, Survey], weights: Mapping[str, float], most: int, report: Report
+    texts: Mapping[str, list[str]], weights: Mapping[str, float], size: int, report: Report
 ) -> Iterator[str]:
-    """Training text with the sources' shares in bytes as in the mixture.
+    """Training text with the sources' shares in bytes as in the mixture, `size` bytes in all.
 
-    It is as long as `most`, or as all the text there is; a source that has less than its share is
-    repeated, as it will be in training.
+    A source that has less than its share is repeated, as it will be in training.
     """
-    size = min(most, sum(found.bytes for found in surveys.values()))
     done, reported = 0, 0
-    for name, found in surveys.items():
+    for name, documents in texts.items():
         left = round(weights[name] * size)
-        if left == 0 or not found.sample:
+        if left == 0 or not documents:
             continue
-        for text in itertools.cycle(found.sample):
+        for text in itertools.cycle(documents):
             piece = text[:left]
             yield piece
             length = len(piece.encode("utf-8"))

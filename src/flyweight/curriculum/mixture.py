@@ -58,8 +58,8 @@ class _Walk:
 class Mixture:
     """The source of every sequence of a run, and the counts before it.
 
-    Memory: one int64 a step and source for the planned counts, and one row of counts every ROW
-    sequences of what was walked so far.
+    Memory: three int64 a step and source, and one row of counts every ROW sequences of what was
+    walked so far.
     """
 
     def __init__(self, training: Training, schedule: Schedule):
@@ -154,15 +154,13 @@ class Mixture:
         """x_i(sequence): how many of the sequences before this one come from each source, int64."""
         block, into = divmod(sequence, ROW)
         assigned = self._block(block) if into else np.empty(0, np.int16)
+        return np.array(self.row(block)) + np.bincount(assigned[:into], minlength=len(self.sources))
+
+    def row(self, block: int) -> tuple[int, ...]:
+        """The counts before sequence block * ROW, to be kept in a checkpoint."""
         if block not in self._rows:
             self._block(block - 1)
-        return np.array(self._rows[block]) + np.bincount(assigned[:into], minlength=len(self.sources))
-
-    @property
-    def last_row(self) -> tuple[int, tuple[int, ...]]:
-        """The furthest row walked so far, to be kept in a checkpoint: (block, counts)."""
-        block = max(self._rows)
-        return block, self._rows[block]
+        return self._rows[block]
 
     def remember_row(self, block: int, counts: tuple[int, ...]) -> None:
         """Take over a row that an earlier walk of the same mixture came to, so that seeking is O(1)."""

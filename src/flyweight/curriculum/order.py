@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from flyweight.base import UserError, derive_seed
-from flyweight.curriculum.mixture import Mixture
+from flyweight.curriculum.mixture import ROW, Mixture
 from flyweight.curriculum.permutation import KeyedPermutation
 from flyweight.curriculum.segments import Schedule, Step
 from flyweight.recipe import Recipe
@@ -33,10 +33,14 @@ class Sequence:
 
 @dataclass(frozen=True)
 class OrderState:
-    """What makes seeking O(1) after a restart: a row of counts that the walk came to."""
+    """What makes seeking to one sequence O(1) after a restart: counts that the walk came to."""
 
     block: int = 0
-    counts: tuple[int, ...] = field(default_factory=tuple)
+    """Of mixture.ROW sequences."""
+    counts: tuple[int, ...] = ()
+    """Sequences by source before that block."""
+    segments: tuple[tuple[int, ...], ...] = ()
+    """The same before each segment that has begun."""
 
 
 class Order:
@@ -61,6 +65,7 @@ class Order:
         self.mixture = Mixture(recipe.training, self.schedule)
         self._seed = recipe.seed
         self._tokens = dict(source_tokens)
+        self._segment_counts: dict[int, np.ndarray] = {}
         longest = max(segment.sequence_length for segment in self.schedule.segments)
         for source in self.mixture.sources:
             if source not in self._tokens:
@@ -78,9 +83,11 @@ class Order:
         phase = derive_seed(self._seed, "phase", source, length, epoch) % tokens
         return KeyedPermutation(tokens // length, self._seed, "order", source, length, epoch), phase
 
-    @lru_cache(maxsize=256)  # noqa: B019
     def _counts_at_segment(self, index: int) -> np.ndarray:
-        return self.mixture.counts_before(self.schedule.segments[index].first_sequence)
+        if index not in self._segment_counts:
+            first = self.schedule.segments[index].first_sequence
+            self._segment_counts[index] = self.mixture.counts_before(first)
+        return self._segment_counts[index]
 
     def _draws_before(self, sequence: int) -> np.ndarray:
         """Draws of each source at the sequence length of `sequence`, before it: int64 (sources,)."""
@@ -124,13 +131,15 @@ class Order:
         counts = self.mixture.counts_before(sequence)
         return dict(zip(self.mixture.sources, map(int, counts), strict=True))
 
-    @property
-    def state(self) -> OrderState:
-        """To be kept in a checkpoint; see `restore`."""
-        block, counts = self.mixture.last_row
-        return OrderState(block, counts)
+    def state(self, sequence: int) -> OrderState:
+        """What a checkpoint before `sequence` keeps; see `restore`."""
+        block = sequence // ROW
+        begun = [i for i, s in enumerate(self.schedule.segments) if s.first_sequence <= sequence]
+        segments = tuple(tuple(int(c) for c in self._counts_at_segment(i)) for i in begun)
+        return OrderState(block, self.mixture.row(block), segments)
 
     def restore(self, state: OrderState) -> None:
         """Take over what an earlier walk of the same order came to. Speeds up seeking, changes nothing."""
         if state.counts:
             self.mixture.remember_row(state.block, tuple(state.counts))
+            self._segment_counts.update((i, np.array(row)) for i, row in enumerate(state.segments))

@@ -14,7 +14,7 @@ from flyweight.base import UserError, write_json
 from flyweight.evaluation.tasks.arithmark import run_arithmark, run_arithmark_gen
 from flyweight.evaluation.tasks.blimp import run_blimp
 from flyweight.evaluation.tasks.task import TaskInput
-from flyweight.inference import LanguageModel
+from flyweight.inference import LanguageModel, read_checkpoint_recipe
 
 RESULTS_FORMAT = 1
 RESULTS_FILE = "results.json"
@@ -25,6 +25,14 @@ TASKS: dict[str, Callable[[TaskInput], dict[str, Any]]] = {
     "blimp": run_blimp,
 }
 """The tasks by name."""
+
+
+def recipe_tasks(checkpoint: str | Path) -> tuple[str, ...]:
+    """The tasks that a checkpoint's recipe names; for a Hugging Face folder, those that need no files."""
+    try:
+        return read_checkpoint_recipe(checkpoint).evaluation.tasks
+    except UserError:
+        return ("arithmark-gen",)
 
 
 def evaluate(

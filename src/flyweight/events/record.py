@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flyweight.base import UserError, explain_full_disk
+from flyweight.base import UserError, explain_write_errors
 from flyweight.events.types import Event
 
 EVENTS_FILE = "events.jsonl"
@@ -29,13 +30,14 @@ class EventWriter:
         """Append one event and hand it to the operating system at once, so that a kill loses nothing."""
         values = dataclasses.asdict(event)
         line = {"kind": event.kind, "attempt": self.attempt, "time": round(time.time(), 3), **values}
-        with explain_full_disk(self._path):
+        with explain_write_errors(self._path):
             self._file.write(json.dumps(_finite(line), ensure_ascii=False) + "\n")
             self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written was told when it was written
+            self._file.close()
 
 
 def _end_last_line(path: Path) -> None:
@@ -80,7 +82,7 @@ def read_events(run_folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise UserError(f"{run_folder}: no run here (there is no {EVENTS_FILE}).")
     history: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 event = _restored(json.loads(line))
@@ -89,7 +91,9 @@ def read_events(run_folder: Path) -> list[dict[str, Any]]:
             if event["kind"] == "run_started":
                 resumed = -1 if event["resumed_from"] is None else event["resumed_from"]
                 history = [
-                    old for old in history if old["kind"] != "run_finished" and old.get("clock", -1) <= resumed
+                    old
+                    for old in history
+                    if old["kind"] != "run_finished" and old.get("clock", -1) <= resumed
                 ]
             history.append(event)
     return history

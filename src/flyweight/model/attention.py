@@ -65,18 +65,22 @@ def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tens
 
     Without a mask, several queries see the keys up to their own position, and a single one sees them all.
     """
-    dtype = query.dtype
-    if query.device.type == "cpu" and dtype == torch.bfloat16:
-        # torch's CPU kernel is 1.4 to 2 times faster in float32, forward and backward, casts included.
-        query, keys, values = query.float(), keys.float(), values.float()
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
+        # torch's CPU kernel is about 1.7 times faster in float32, forward and backward, casts included.
+        # Autocast would put the inputs back into bfloat16, so it is off here.
+        with torch.autocast("cpu", enabled=False):
+            return _attend(query.float(), keys.float(), values.float(), scale, mask).to(query.dtype)
+    return _attend(query, keys, values, scale, mask)
+
+
+def _attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None) -> Tensor:
     grouped = query.shape[1] != keys.shape[1]
     if grouped and not _takes_grouped_heads(query.device.type, query.dtype):
         keys, values, grouped = _expand(keys, query.shape[1]), _expand(values, query.shape[1]), False
     causal = mask is None and query.shape[2] > 1
-    y = F.scaled_dot_product_attention(
+    return F.scaled_dot_product_attention(
         query, keys, values, attn_mask=mask, is_causal=causal, scale=scale, enable_gqa=grouped
     )
-    return y.to(dtype)
 
 
 def exclude_own_value(y: Tensor, value: Tensor) -> Tensor:

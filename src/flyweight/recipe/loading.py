@@ -134,9 +134,13 @@ def all_keys(section: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     return keys
 
 
+_INNER = ("[key]", "int", "constrained-int", "literal['auto']")
+"""Parts of pydantic's places that are no keys of the recipe."""
+
+
 def _explain(error: ValidationError) -> str:
     problem = error.errors()[0]
-    place = [str(part) for part in problem["loc"] if part != "[key]"]
+    place = [str(part) for part in problem["loc"] if part not in _INNER]
     key = ".".join(place) or "recipe"
     if problem["type"] == "extra_forbidden":
         near = difflib.get_close_matches(place[-1], [k.split(".")[-1] for k in all_keys()], n=1, cutoff=0.5)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from flyweight.base import UserError
+from flyweight.recipe.loading import recipe_from_dict
 from flyweight.recipe.schema import Recipe
 from flyweight.recipe.timeline import Timeline
 from flyweight.recipe.units import format_tokens
@@ -53,7 +54,7 @@ def scale_recipe(recipe: Recipe, tokens: int, factor: int) -> Recipe:
     for section, key in (("evaluation", "every"), ("execution", "checkpoint_every")):
         data[section][key] = round(data[section][key] * ratio)
     data["execution"]["milestones"] = [round(clock * ratio) for clock in recipe.execution.milestones]
-    copy = Recipe.model_validate(data)
+    copy = recipe_from_dict(data, f"{recipe.name} scaled to {format_tokens(tokens)} tokens")
     copy._notes[:0] = notes
     return copy
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, PrivateAttr, model_validator
 
 from flyweight.recipe.timeline import Timeline
 from flyweight.recipe.units import Bytes, Tokens, parse_percent, parse_tokens
@@ -253,7 +253,10 @@ class Training(Frozen):
             key: [{"at": 0, "kind": item}] if key == "optimizer" and isinstance(item, str) else item
             for key, item in value.items()
         }
-        total = parse_tokens(value["tokens"])
+        try:
+            total = parse_tokens(value["tokens"])
+        except ValueError:
+            return value  # told by the field itself, under its own name
         return {key: _resolve(item, total) for key, item in value.items()}
 
     @model_validator(mode="after")
@@ -268,6 +271,16 @@ class Training(Frozen):
                 if knot.value != int(knot.value) or knot.value < least:
                     raise ValueError(f"`{name}` is {knot.value:g} at {knot.at:,} tokens; expected a whole "
                                      f"number of at least {least}")  # fmt: skip
+        rates = {f"role_learning_rate.{role}": rate for role, rate in self.role_learning_rate.items()}
+        rates |= {
+            "learning_rate": self.learning_rate,
+            "weight_decay": self.weight_decay,
+            "z_loss": self.z_loss,
+        }
+        for name, timeline in rates.items():
+            for knot in timeline.knots:
+                if knot.value < 0:
+                    raise ValueError(f"`{name}` is {knot.value:g} at {knot.at:,} tokens; expected 0 or more")
         for name in ("mixture", "optimizer"):
             positions = [knot.at for knot in getattr(self, name)]
             if not positions or positions[0] != 0 or positions != sorted(set(positions)):
@@ -326,7 +339,7 @@ class Evaluation(Frozen):
     tokens: Tokens = Field(default=200_000, json_schema_extra=EXECUTION)
     """Held-out tokens of each source in a validation during training; the last one takes all."""
     tasks: tuple[str, ...] = Field(default=("arithmark-gen",), json_schema_extra=EXECUTION)
-    """Tasks to run when training is done."""
+    """Tasks that `flyweight evaluate` runs on a checkpoint of this recipe when it is given none."""
 
 
 class Execution(Frozen):
@@ -336,9 +349,9 @@ class Execution(Frozen):
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`bfloat16` is autocast over float32 weights; `auto` takes what this device computes fastest."""
-    micro_batch: int | Literal["auto"] = "auto"
+    micro_batch: PositiveInt | Literal["auto"] = "auto"
     """Sequences in one forward pass."""
-    threads: int | Literal["auto"] = "auto"
+    threads: PositiveInt | Literal["auto"] = "auto"
     """CPU threads of torch."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two log lines."""
@@ -359,7 +372,7 @@ class Recipe(Frozen):
 
     format: int = FORMAT_VERSION
     """Version of the recipe's format."""
-    name: str = Field(min_length=1, json_schema_extra=EXECUTION)
+    name: str = Field(pattern=r"^[^/\\.][^/\\]*$", json_schema_extra=EXECUTION)
     """Name of the model; it becomes the name of run and export."""
     description: str = Field(default="", json_schema_extra=EXECUTION)
     """One paragraph for people."""

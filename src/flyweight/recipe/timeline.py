@@ -23,7 +23,7 @@ class Knot(_Frozen):
     at: Tokens
     """The clock, in tokens seen, at which `value` holds."""
 
-    value: float
+    value: float = Field(allow_inf_nan=False)
     """The value at this knot."""
 
     shape: Shape = "step"

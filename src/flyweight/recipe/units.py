@@ -27,7 +27,7 @@ def _parse_quantity(text: str, suffixes: dict[str, int], example: str) -> Decima
 
 
 def _whole(value: Decimal, text: object) -> int:
-    if value != value.to_integral_value():
+    if not value.is_finite() or value != value.to_integral_value():
         raise ValueError(f"{text!r} is not a whole number")
     return int(value)
 

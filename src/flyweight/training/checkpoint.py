@@ -63,7 +63,7 @@ def save_checkpoint(
 
 def prune_checkpoints(run: Path, keep: int) -> list[Path]:
     """Delete all but the newest `keep` checkpoints and the milestones; what was deleted comes back."""
-    ordinary = [path for _, path in list_checkpoints(run) if not read_state(path).get("milestone")]
+    ordinary = [path for _, path in list_checkpoints(run) if _may_go(path)]
     deleted = ordinary[:-keep]
     for path in deleted:
         # Renamed first: a kill in the middle of deleting must not leave half a checkpoint under its name.
@@ -71,6 +71,14 @@ def prune_checkpoints(run: Path, keep: int) -> list[Path]:
         path.rename(gone)
         shutil.rmtree(gone)
     return deleted
+
+
+def _may_go(path: Path) -> bool:
+    """Whether a checkpoint is no milestone; one that the user has thinned out is left alone."""
+    try:
+        return not read_state(path).get("milestone")
+    except UserError:
+        return False
 
 
 def load_state(path: Path) -> State:

@@ -1,18 +1,32 @@
-"""A run's folder: whose run it is, and where it stands."""
+"""A run's folder: whose run it is, where it stands, and that only one process works on it."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import io
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from flyweight.base import UserError, atomic_write
-from flyweight.inference import find_checkpoint, layout, list_checkpoints, read_checkpoint_recipe
-from flyweight.recipe import Recipe, identity_differences, load_recipe
+from flyweight.base import UserError, atomic_write, read_json, write_json
+from flyweight.corpus import OpenCorpus
+from flyweight.inference import (
+    find_checkpoint,
+    layout,
+    list_checkpoints,
+    load_tokenizer,
+    read_checkpoint_recipe,
+)
+from flyweight.recipe import Recipe, identity_differences, identity_hash, load_recipe
 from flyweight.training.checkpoint import State, load_state
+
+_LOCK = ".lock"
+_ORIGIN = "origin.json"
+"""From which other run's checkpoint a run started."""
 
 
 @dataclass(frozen=True)
@@ -22,77 +36,143 @@ class Start:
     checkpoint: Path | None
     state: State | None
     from_other_run: bool = False
+    same_order: bool = True
+    """Whether the checkpoint's recipe draws the same sequences as this one."""
 
 
-def open_run(run: Path, recipe: Recipe, corpus: str, start_from: str | None = None) -> Start:
+@contextlib.contextmanager
+def locked_run(run: Path) -> Iterator[None]:
+    """Hold the run folder's lock; it ends with the process, however that ends.
+
+    Raises:
+        UserError: another process holds it, or the folder cannot be made.
+    """
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        lock = (run / _LOCK).open("w")
+    except OSError as error:
+        raise UserError(f"{run}: this cannot be a run's folder ({error.strerror}).") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{run}: another process is training in this folder; wait for it to end."
+            ) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def open_run(run: Path, recipe: Recipe, corpus: OpenCorpus, start_from: str | None = None) -> Start:
     """Make `run` a run of `recipe`, or find where it stands if it is one already.
 
+    Everything is checked before anything is written. A folder without a checkpoint holds nothing that
+    was learned, so it takes any recipe.
+
     Args:
-        run: the run's folder; made if it does not exist.
-        recipe: must agree in every identity key with the recipe that the folder holds.
-        corpus: fingerprint of the token shards.
+        run: the run's folder, locked.
+        recipe: must agree in every identity key with the recipe of the folder's checkpoints.
+        corpus: the token shards.
         start_from: RUN@TOKENS of another run, from which a new run starts under other identity keys.
 
     Raises:
-        UserError: the folder is another recipe's, or was trained on other shards.
+        UserError: the folder is another recipe's or holds something else, or was trained on other
+            shards; a start from a checkpoint that does not fit.
     """
-    written = run / layout.RUN_RECIPE_FILE
-    if not written.exists():
-        if run.exists() and any(run.iterdir()):
-            raise UserError(f"{run}: this folder is not empty and holds no run; choose another one.")
-        run.mkdir(parents=True, exist_ok=True)
-        write_recipe(written, recipe)
-        return _start_elsewhere(start_from, recipe) if start_from else Start(None, None)
-    _same_run(run, load_recipe(written), recipe)
     _sweep(run)
     checkpoints = list_checkpoints(run)
-    if not checkpoints:
-        return _start_elsewhere(start_from, recipe) if start_from else Start(None, None)
-    newest = checkpoints[-1][1]
-    state = load_state(newest)
-    if state.corpus != corpus:
-        raise UserError(
-            f"{run}: this run was trained on other token shards (fingerprint {state.corpus}, now {corpus}); "
-            f"bring those shards back, or start a new run with --from {run}."
-        )
-    write_recipe(written, recipe)  # execution keys may have changed
-    return Start(newest, state)
+    if checkpoints:
+        start = _continued(run, recipe, corpus, checkpoints[-1][1])
+        origin = _origin(run)
+        if start_from and (origin is None or origin["given"] != start_from):
+            raise UserError(
+                f"{run}: this folder holds a run already, which did not start from {start_from}; name a new "
+                f"folder with --run."
+            )
+    else:
+        _refuse_foreign(run)
+        origin = _origin(run) if start_from is None else None
+        given = start_from or (origin["given"] if origin else None)
+        start = _start_elsewhere(given, recipe, corpus) if given else Start(None, None)
+        if given and start.state is not None:
+            hash_ = identity_hash(read_checkpoint_recipe(given))
+            write_json(run / _ORIGIN, {"given": given, "clock": start.state.clock, "recipe_hash": hash_})
+    write_recipe(run / layout.RUN_RECIPE_FILE, recipe)  # execution keys may have changed
+    return start
+
+
+def _origin(run: Path) -> dict[str, str] | None:
+    path = run / _ORIGIN
+    return read_json(path, "record of a run's origin") if path.exists() else None
+
+
+def _refuse_foreign(run: Path) -> None:
+    ours = {_LOCK, _ORIGIN, layout.RUN_RECIPE_FILE, layout.PLAN_FILE, layout.EVENTS_FILE}
+    ours |= {layout.CHECKPOINTS_FOLDER, "tensorboard"}
+    if not (run / layout.RUN_RECIPE_FILE).exists() and any(p.name not in ours for p in run.iterdir()):
+        raise UserError(f"{run}: this folder is not empty and holds no run; choose another one.")
 
 
 def _sweep(run: Path) -> None:
-    """Remove what a kill in the middle of saving or deleting a checkpoint left behind."""
-    for leftover in (run / layout.CHECKPOINTS_FOLDER).glob(".*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    """Remove what a kill in the middle of writing or deleting left behind."""
+    for leftover in (*run.glob(".*.tmp"), *(run / layout.CHECKPOINTS_FOLDER).glob(".*.tmp")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
-def _same_run(run: Path, old: Recipe, new: Recipe) -> None:
-    differences = identity_differences(old, new)
+def _continued(run: Path, recipe: Recipe, corpus: OpenCorpus, newest: Path) -> Start:
+    differences = identity_differences(load_recipe(run / layout.RUN_RECIPE_FILE), recipe)
     if differences:
-        shown = "; ".join(differences[:5]) + (
-            f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
-        )
+        more = f"; and {len(differences) - 5} more" if len(differences) > 5 else ""
         raise UserError(
-            f"{run}: this folder holds a run of another recipe, which differs in {shown}. Choose another "
-            f"folder, or start a new run from this one with --from {run}."
+            f"{run}: this folder holds a run of another recipe, which differs in {'; '.join(differences[:5])}"
+            f"{more}. Choose another folder, or start a new run from this one with --run OTHER --from {run}."
         )
+    try:
+        state = load_state(newest)
+    except UserError as error:
+        raise UserError(f"{error} (Delete {newest} to go on from the checkpoint before it.)") from None
+    if state.corpus != corpus.fingerprint:
+        raise UserError(
+            f"{run}: this run was trained on other token shards (fingerprint {state.corpus}, now "
+            f"{corpus.fingerprint}); bring those shards back, or start a new run with --run OTHER --from {run}."
+        )
+    return Start(newest, state)
 
 
-def _start_elsewhere(start_from: str, recipe: Recipe) -> Start:
+def _start_elsewhere(start_from: str, recipe: Recipe, corpus: OpenCorpus) -> Start:
     checkpoint = find_checkpoint(start_from)
-    other = read_checkpoint_recipe(checkpoint)
-    for part in ("model", "parametrization", "tokenizer"):
+    other, state = read_checkpoint_recipe(checkpoint), load_state(checkpoint)
+    for part in ("model", "parametrization"):
         before, now = getattr(other, part), getattr(recipe, part)
         odd = [
             f"{part}.{key}"
             for key, value in before
-            if getattr(now, key) != value and key not in ("path", "init_std", "sample", "rope_theta")
+            if getattr(now, key) != value and key not in ("init_std", "rope_theta", "max_position_embeddings")
         ]
         if odd:
             raise UserError(
                 f"{start_from}: a run of this recipe cannot start from that checkpoint: {', '.join(odd)} differ; "
                 f"they must be the same."
             )
-    return Start(checkpoint, load_state(checkpoint), from_other_run=True)
+    if load_tokenizer(checkpoint, other).fingerprint != corpus.tokenizer.fingerprint:
+        raise UserError(
+            f"{start_from}: that run has another tokenizer than these token shards; prepare them with "
+            f"tokenizer.kind=existing tokenizer.path={checkpoint}."
+        )
+    if state.clock >= recipe.training.tokens - recipe.training.first_step_tokens:
+        raise UserError(
+            f"{start_from}: that checkpoint is at {state.clock:,} tokens, where this recipe of "
+            f"{recipe.training.tokens:,} ends; name an earlier one with RUN@TOKENS, or raise training.tokens."
+        )
+    same = all(
+        getattr(other.training, key) == getattr(recipe.training, key)
+        for key in ("tokens", "mixture", "batch_size", "sequence_length")
+    )
+    return Start(checkpoint, state, from_other_run=True, same_order=same)
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:
@@ -102,7 +182,6 @@ def write_recipe(path: Path, recipe: Recipe) -> None:
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
     text = io.StringIO()
     yaml.dump(recipe.to_dict(), text)
+    head = "# The resolved recipe of this run: every value, with defaults filled in.\n"
     with atomic_write(path) as file:
-        file.write(
-            f"# The resolved recipe of this run: every value, with defaults filled in.\n{text.getvalue()}"
-        )
+        file.write(head + text.getvalue())

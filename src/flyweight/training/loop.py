@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -59,9 +59,7 @@ class Trainer:
         self.step = self._first_step(start)
         self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
         if start.checkpoint is not None and start.state is not None:
-            same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(
-                self.step.clock
-            )
+            same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
             load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)
@@ -72,8 +70,8 @@ class Trainer:
     def _first_step(self, start: Start) -> Step:
         if start.state is None:
             return self.schedule.step(0)
-        if not start.from_other_run and start.state.order:
-            self.order.restore(OrderState(start.state.order["block"], tuple(start.state.order["counts"])))
+        if start.same_order:
+            self.order.restore(OrderState(**start.state.order))
         try:
             return self.schedule.step_at_clock(start.state.clock)
         except ValueError:
@@ -85,10 +83,11 @@ class Trainer:
     def _optimizer_kind(self, clock: int) -> str:
         return [knot.kind for knot in self.recipe.training.optimizer if knot.at <= clock][-1]
 
-    def _optimizer_changes_at(self, clock: int) -> bool:
-        """Whether the step that starts at `clock` is the first of another optimizer: its state is fresh."""
-        knots = self.recipe.training.optimizer[1:]
-        return any(self.schedule.step(self.schedule.first_step_from(k.at)).clock == clock for k in knots)
+    def _optimizer_changes_at(self, step: Step) -> bool:
+        """Whether `step` is the first of an optimizer, whose state is fresh then."""
+        return any(
+            self.schedule.first_step_from(knot.at) == step.step for knot in self.recipe.training.optimizer[1:]
+        )
 
     def _new_optimizer(self, kind: str) -> OptimizerByRole:
         return OptimizerByRole(self.decoder, self.recipe.training, kind)
@@ -112,11 +111,16 @@ class Trainer:
             if self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
                 self._log(before, rates, window)
                 window = _Window.new()
+            milestone = any(before.clock < clock <= self.step.clock for clock in execution.milestones)
+            saving = milestone or _passes(execution.checkpoint_every, before, self.step)
+            if saving and window.targets:
+                # What is on record up to a checkpoint is then the same for a run that goes on from it.
+                self._log(before, rates, window)
+                window = _Window.new()
             paused = time.perf_counter()
             if _passes(evaluation.every, before, self.step) and not self.finished:
                 self.validate()
-            milestone = any(before.clock < clock <= self.step.clock for clock in execution.milestones)
-            if (milestone or _passes(execution.checkpoint_every, before, self.step)) and not self.finished:
+            if saving and not self.finished:
                 self.save(milestone)
             window.since += time.perf_counter() - paused
         if window.targets:
@@ -125,7 +129,7 @@ class Trainer:
 
     def _enter_stage(self, step: Step) -> None:
         kind = self._optimizer_kind(step.clock)
-        if kind != self.optimizer.kind:
+        if self._optimizer_changes_at(step):
             self.optimizer = self._new_optimizer(kind)
         stage = (step.batch_size, step.sequence_length, kind)
         if stage != self._stage:
@@ -190,8 +194,9 @@ class Trainer:
         )
         if not loss < float("inf"):
             raise UserError(
-                f"the loss became {loss} by step {end.step} ({end.clock:,} tokens); the last checkpoint is kept. "
-                f"A lower learning rate or a longer warm-up usually mends this."
+                f"the loss became {loss} by step {end.step} ({end.clock:,} tokens); earlier checkpoints are kept. "
+                f"A lower learning rate or a longer warm-up usually mends this: start a new run with them, "
+                f"--run OTHER --from {self.run}@TOKENS."
             )
 
     def validate(self, full: bool = False) -> dict[str, BitsPerByte]:
@@ -225,7 +230,11 @@ class Trainer:
     def save(self, milestone: bool = False) -> Path:
         """Write a checkpoint at the clock, then delete what is no longer to be kept."""
         begin = time.perf_counter()
-        order = self.order.state
+        if not all(bool(value.isfinite().all()) for value in self.decoder.parameters()):
+            raise UserError(
+                f"the weights are no longer finite at {self.step.clock:,} tokens, so they are not saved; earlier "
+                f"checkpoints are kept."
+            )
         state = State(
             clock=self.step.clock,
             step=self.step.step,
@@ -233,7 +242,7 @@ class Trainer:
             optimizer=self.optimizer.kind,
             corpus=self.corpus.fingerprint,
             milestone=milestone,
-            order={"block": order.block, "counts": [int(count) for count in order.counts]},
+            order=asdict(self.order.state(self.step.sequence)),
         )
         path = save_checkpoint(
             self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer

@@ -6,6 +6,7 @@ with the plan it started with ends with the same weights as one that was never i
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from dataclasses import asdict, dataclass, replace
@@ -14,16 +15,16 @@ from typing import Any
 
 import torch
 
-from flyweight.base import read_json, write_json
+from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import OpenCorpus
 from flyweight.inference import Precision, choose_precision, layout, pick_device
 from flyweight.recipe import Execution
 
-# Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
-# micro-batches gain nothing (measured: 4, 8 and 16 x 512 tokens within a tenth of each other).
 _DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic")
 """The execution keys that the plan resolves."""
 
+# Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
+# micro-batches gain nothing (measured: 4, 8 and 16 x 512 tokens within a tenth of each other).
 _MICRO_TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 32_768}
 
 
@@ -90,6 +91,7 @@ def frozen_plan(run: Path, execution: Execution, corpus: OpenCorpus) -> tuple[Ex
         changes: list[str] = []
     else:
         plan = ExecutionPlan(**stored["plan"])
+        _check_device(plan)
         before = stored["execution"]
         changes = [
             f"execution.{key}: {before.get(key)} -> {wanted[key]}"
@@ -105,8 +107,17 @@ def frozen_plan(run: Path, execution: Execution, corpus: OpenCorpus) -> tuple[Ex
     return plan, changes
 
 
+def _check_device(plan: ExecutionPlan) -> None:
+    try:
+        pick_device(plan.device)
+    except UserError as error:
+        raise UserError(
+            f"this run was started on {plan.device}: {error} Name another device, such as execution.device=cpu."
+        ) from None
+
+
 def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], execution: Execution) -> ExecutionPlan:
-    """What the user left as it was keeps its old resolution: `auto` must not flip between attempts."""
+    """The plan for other execution keys; on the same device the precision stays as it was resolved."""
     new = resolve_plan(execution)
     if before["device"] == execution.device and before["precision"] == execution.precision:
         return replace(new, precision=old.precision, peak_flops=old.peak_flops)
@@ -137,6 +148,9 @@ def _read(run: Path) -> dict[str, Any] | None:
 def apply_plan(plan: ExecutionPlan) -> None:
     """Set torch's global switches to the plan."""
     torch.set_num_threads(plan.threads)
+    if plan.deterministic:
+        # cuBLAS needs it for the same sums every time, and reads it when CUDA starts.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(plan.deterministic)
 
 

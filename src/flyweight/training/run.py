@@ -14,11 +14,12 @@ import transformers
 
 from flyweight import __version__
 from flyweight.corpus import OpenCorpus
+from flyweight.curriculum import Schedule
 from flyweight.events import EventWriter, Notice, RunFinished, RunStarted, read_events
 from flyweight.inference import list_checkpoints
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity_hash
-from flyweight.training.folder import open_run
+from flyweight.training.folder import locked_run, open_run
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
 from flyweight.training.plan import apply_plan, frozen_plan
@@ -59,14 +60,28 @@ def train(
     Raises:
         UserError: the folder is another run's, the disk is full, the loss is not finite.
     """
-    start = open_run(run, recipe, corpus.fingerprint, start_from)
+    with locked_run(run), Interruption() as interruption:
+        _attempt(recipe, corpus, run, start_from, stop_after, sinks, interruption)
+        newest = list_checkpoints(run)[-1]
+    finished = newest[0] == Schedule.of(recipe.training).tokens
+    return RunResult(run, newest[1], newest[0], finished)
+
+
+def _attempt(
+    recipe: Recipe,
+    corpus: OpenCorpus,
+    run: Path,
+    start_from: str | None,
+    stop_after: int | None,
+    sinks: Sequence[Sink] | None,
+    interruption: Interruption,
+) -> None:
+    start = open_run(run, recipe, corpus, start_from)
     plan, changes = frozen_plan(run, recipe.execution, corpus)
     apply_plan(plan)
-    attempt = uuid.uuid4().hex[:8]
-    with (
-        Interruption() as interruption,
-        Sinks(EventWriter(run, attempt), standard_sinks(recipe, run) if sinks is None else sinks) as out,
-    ):
+    clock = start.state.clock if start.state else 0
+    views = standard_sinks(recipe, run, clock) if sinks is None else sinks
+    with Sinks(EventWriter(run, uuid.uuid4().hex[:8]), views) as out:
         begin = time.perf_counter()
         trainer = Trainer(recipe, corpus, run, plan, start, out)
         out.emit(
@@ -85,13 +100,13 @@ def train(
             out.emit(Notice(note))
         reason = "failed"
         try:
-            if start.state is None:
+            if start.state is None or start.from_other_run:
                 trainer.validate()
             trainer.train(interruption, stop_after)
-            if trainer.finished and not _has_full_validation(run, trainer.step.clock):
-                trainer.validate(full=True)
             if not _is_saved(run, trainer.step.clock):
                 trainer.save()
+            if trainer.finished and not _has_full_validation(run, trainer.step.clock):
+                trainer.validate(full=True)
             reason = "finished" if trainer.finished else "interrupted"
         except Exception as error:
             reason = f"failed: {type(error).__name__}: {error}"
@@ -99,8 +114,6 @@ def train(
         finally:
             seconds = time.perf_counter() - begin
             out.emit(RunFinished(trainer.step.step, trainer.step.clock, reason, seconds))
-    newest = list_checkpoints(run)[-1]
-    return RunResult(run, newest[1], newest[0], trainer.finished)
 
 
 def _has_full_validation(run: Path, clock: int) -> bool:

@@ -6,6 +6,7 @@ import itertools
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -45,7 +46,7 @@ class Dashboard:
         """See `Sink`."""
         self._progress.take(event)
         if isinstance(event, Notice):
-            self._live.console.print(f"[yellow]note:[/] {event.message}", highlight=False)
+            self._live.console.print(f"[yellow]note:[/] {escape(event.message)}", highlight=False)
         elif isinstance(event, CheckpointSaved):
             self._saved = event.path
         elif isinstance(event, Sampled):
@@ -53,7 +54,7 @@ class Dashboard:
         elif isinstance(event, RunFinished):
             style = "green" if event.reason == "finished" else "yellow"
             self._live.console.print(
-                f"[{style}]{event.reason}[/] at {event.clock:,} tokens after {duration(event.seconds)}",
+                f"[{style}]{escape(event.reason)}[/] at {event.clock:,} tokens after {duration(event.seconds)}",
                 highlight=False,
             )
         self._live.update(self._render())
@@ -98,7 +99,7 @@ class Dashboard:
             width = max(10, self._console.width - 40)
             table.add_row("loss", f"{last.loss:.4f}  [cyan]{sparkline(progress.losses, width)}[/]")
         if progress.validated is not None:
-            table.add_row("bits per byte", one_line(progress.validated.bits_per_byte))
+            table.add_row("bits per byte", escape(one_line(progress.validated.bits_per_byte)))
         if last is not None:
             peak = "" if last.share_of_peak is None else f" · {last.share_of_peak:.0%} of peak"
             table.add_row("speed", f"{progress.speed:,.0f} tokens/s{peak}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,21 +32,26 @@ class Sinks:
         self._views = list(views)
 
     def emit(self, event: Event) -> None:
-        """Write `event` to the record, then show it."""
+        """Write `event` to the record, then show it; a view that fails is dropped, the run goes on."""
         self._record.write(event)
-        for view in self._views:
-            view.handle(event)
+        for view in list(self._views):
+            try:
+                view.handle(event)
+            except Exception as error:
+                self._views.remove(view)
+                self.emit(Notice(f"{type(view).__name__} failed and is off from here: {error}"))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for view in self._views:
-            view.close()
+            with contextlib.suppress(Exception):
+                view.close()
         self._record.close()
 
 
-def standard_sinks(recipe: Recipe, run: Path) -> list[Sink]:
+def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
     """A dashboard or plain lines, and TensorBoard where it is installed and wanted."""
     from flyweight.training.sinks.dashboard import Dashboard
     from flyweight.training.sinks.lines import PlainLines
@@ -54,7 +60,7 @@ def standard_sinks(recipe: Recipe, run: Path) -> list[Sink]:
     terminal: Sink = Dashboard() if sys.stdout.isatty() else PlainLines()
     sinks: list[Sink] = [terminal]
     if recipe.execution.tensorboard:
-        views = tensorboard_sink(run)
+        views = tensorboard_sink(run, clock)
         if views is None:
             terminal.handle(
                 Notice("TensorBoard is not installed (pip install 'flyweight[track]'); no such files.")

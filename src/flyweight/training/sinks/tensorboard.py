@@ -11,13 +11,16 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
-def tensorboard_sink(run: Path) -> TensorBoard | None:
-    """A writer into RUN/tensorboard; None where the package is not installed."""
+def tensorboard_sink(run: Path, clock: int = 0) -> TensorBoard | None:
+    """A writer into RUN/tensorboard that hides what an earlier attempt wrote past `clock`.
+
+    None where the package is not installed.
+    """
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return TensorBoard(SummaryWriter(str(run / "tensorboard")))
+    return TensorBoard(SummaryWriter(str(run / "tensorboard"), purge_step=clock + 1))
 
 
 class TensorBoard:
