@@ -176,11 +176,17 @@ def test_a_long_text_is_cut_at_blank_lines_and_nothing_is_lost(tmp_path: Path) -
     paragraphs = [f"Paragraph {n}. " + "words and more words\n" * 20 for n in range(1000)]
     whole = "\n".join(paragraphs)
     path.write_text(whole)
-    pieces = texts(path)
+    for n in range(1, readers.FEW_FILES):
+        (tmp_path / f"note {n}.txt").write_text("a note\n")
+    pieces = texts(tmp_path)[: -(readers.FEW_FILES - 1)]
     assert "".join(pieces) == whole
     assert len(pieces) == pytest.approx(len(whole) / readers.TEXT_PIECE, rel=0.1)
     assert all(piece.endswith("\n\n") for piece in pieces[:-1])
     assert all(len(piece) < readers.TEXT_PIECE + 1000 for piece in pieces)
+    # Alone, the same book is cut finer, so that it can be split.
+    alone = texts(path)
+    assert "".join(alone) == whole
+    assert len(alone) == pytest.approx(readers.FEWEST_PIECES, abs=2)
 
 
 def test_a_short_text_is_one_document_whatever_its_blank_lines(tmp_path: Path) -> None:
