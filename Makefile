@@ -16,7 +16,8 @@ install: $(READY)
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); \
 	    sys.exit(0 if ok else "Flyweight needs Python 3.11 to 3.13; this is %s. Try make PYTHON=python3.12 ..." % sys.version.split()[0])'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "python3 -m venv failed; on Debian or Ubuntu: apt-get install python3-venv"; exit 1; }
 ifdef TORCH_INDEX_URL
 	$(BIN)/python -m pip install --index-url $(TORCH_INDEX_URL) "torch>=2.11,<2.14"
 endif
@@ -40,7 +41,7 @@ lint: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(READY)
-	$(BIN)/python benchmarks/peers.py --help
+	$(BIN)/python benchmarks/peers.py --tokens 200K --limit 3MB --turn 2 --out benchmarks/results/local.json
 
 docs: $(READY)
 	$(BIN)/python -m pip install -q -e ".[docs]"

@@ -53,6 +53,9 @@ def measure(folder: Path, probe: Path) -> dict[str, Any]:
 def _logits(model: Any, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     """The largest difference from the reference logits, by kind of input; the reference's largest logit."""
     differences, positions = {}, 0
+    # One pass to warm up: on some CPUs the very first forward pass of a process has been seen to be off by
+    # up to 6e-4, in about one process of ten, with the same weights and inputs; later passes never were.
+    model(input_ids=max((t for n, t in tensors.items() if n.startswith("tokens.")), key=lambda t: t.shape[1]))
     for name in sorted(name.removeprefix("tokens.") for name in tensors if name.startswith("tokens.")):
         reference = tensors[f"logits.{name}"]
         found = model(input_ids=tensors[f"tokens.{name}"], logits_to_keep=reference.shape[1]).logits
