@@ -19,7 +19,7 @@ from flyweight.recipe import Recipe
 from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints, save_checkpoint
 from flyweight.training.folder import Start
 from flyweight.training.interrupt import Interruption
-from flyweight.training.objective import training_loss
+from flyweight.training.objective import Loss, training_loss
 from flyweight.training.optimizers import OptimizerByRole, rates_by_role
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.sinks import Sinks
@@ -66,6 +66,31 @@ class Trainer:
             for segment in self.schedule.segments
         }
         self._stage: tuple[int, int, str] | None = None
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """One pass over nothing in particular, and its gradients thrown away.
+
+        On some CPUs the very first pass of a process has been seen to be off by rounding, with the same
+        weights and inputs: it must not be the first step of a run that goes on.
+        """
+        rows = self.plan.micro_batch_for(self.step.batch_size, self.step.sequence_length)
+        tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64, device=self.device)
+        self._loss(tokens, 0.0).total.backward()
+        self.decoder.zero_grad(set_to_none=True)
+
+    def _loss(self, rows: torch.Tensor, z_coefficient: float) -> Loss:
+        """The summed loss of sequences (B, T+1) at the plan's precision."""
+        with autocast(self.device, self.plan.precision):
+            hidden = self.decoder(rows[:, :-1])
+        return training_loss(
+            hidden,
+            self.decoder.readout_weight,
+            rows[:, 1:],
+            logits_multiplier=self.decoder.multipliers.logits,
+            z_coefficient=z_coefficient,
+            compute_dtype=self.plan.compute_dtype,
+        )
 
     def _first_step(self, start: Start) -> Step:
         if start.state is None:
@@ -147,16 +172,7 @@ class Trainer:
         size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
         for rows in tokens.split(size):
             rows = rows.to(self.device, non_blocking=True)
-            with autocast(self.device, self.plan.precision):
-                hidden = self.decoder(rows[:, :-1])
-            loss = training_loss(
-                hidden,
-                self.decoder.readout_weight,
-                rows[:, 1:],
-                logits_multiplier=self.decoder.multipliers.logits,
-                z_coefficient=z_coefficient,
-                compute_dtype=self.plan.compute_dtype,
-            )
+            loss = self._loss(rows, z_coefficient)
             (loss.total / targets).backward()
             cross_entropy += loss.cross_entropy
             z += loss.z
