@@ -46,14 +46,6 @@ def some_tokens(rows: int = 2, length: int = 40) -> torch.Tensor:
     return torch.randint(1, 320, (rows, length), generator=torch.Generator().manual_seed(5))
 
 
-@pytest.fixture(autouse=True)
-def own_module_cache(tmp_path_factory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """transformers copies modeling code before it imports it: not into the user's own cache."""
-    import transformers.dynamic_module_utils as dynamic
-
-    monkeypatch.setattr(dynamic, "HF_MODULES_CACHE", str(tmp_path_factory.getbasetemp() / "hf_modules"))
-
-
 @torch.no_grad()
 def test_logits_are_the_decoders_with_every_attention_backend(exported) -> None:
     assert exported.expected.model_class == KINDS[exported.kind][0]
