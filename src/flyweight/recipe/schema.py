@@ -104,7 +104,8 @@ class Tokenizer(Frozen):
     pattern: Literal["qwen2", "gpt-2", "llama-bpe"] = "qwen2"
     """Pre-tokenizer of a new BPE; `qwen2` splits numbers into single digits."""
     sample: Bytes = 200_000_000
-    """Bytes of training text that a new BPE is trained on, drawn from the sources by their weights."""
+    """Bytes of training text that a new BPE is trained on, drawn from the sources by their weights and
+    held in memory while it trains."""
     path: str | None = Field(default=None, json_schema_extra=EXECUTION)
     """With `existing`: a tokenizer.json, or a folder with one."""
     origin: str | None = None
