@@ -2,6 +2,7 @@
 
 from flyweight.base.errors import UserError
 from flyweight.base.files import atomic_folder, atomic_write, explain_write_errors, read_json, write_json
+from flyweight.base.locks import exclusive
 from flyweight.base.seeds import derive_seed
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "atomic_folder",
     "atomic_write",
     "derive_seed",
+    "exclusive",
     "explain_write_errors",
     "read_json",
     "write_json",

@@ -8,13 +8,11 @@ key of all that decided it; the next attempt keeps the parts whose keys still fi
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from flyweight.base import UserError
+from flyweight.base import UserError, exclusive
 from flyweight.corpus.manifest import FILE, configuration
 from flyweight.corpus.opening import OpenCorpus, open_corpus
 from flyweight.corpus.preparation import Preparation, Progress
@@ -47,7 +45,10 @@ def prepare(recipe: Recipe, folder: Path, progress: Progress | None = None) -> O
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"{folder}: this folder cannot be made ({error.strerror}).") from None
-        with _alone(folder):
+        with exclusive(
+            folder / _MARK,
+            f"{folder}: another process is preparing this corpus right now; wait for it to end.",
+        ):
             _sweep(folder)
             Preparation(recipe, folder, readers, progress or _silent).run()
             _sweep(folder)
@@ -126,21 +127,6 @@ def _check_fits(corpus: OpenCorpus, recipe: Recipe) -> None:
                 f"source {name!r}: too little text: it has {stream.tokens:,} training tokens, less than one "
                 f"sequence of {longest:,} and its last target; add text, or take the source out."
             )
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, so that two processes never prepare one corpus; it ends with the process."""
-    with (folder / _MARK).open("w") as mark:
-        try:
-            fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another process is preparing this corpus right now; wait for it to end."
-            ) from None
-        except OSError:
-            pass  # a file system without locks
-        yield
 
 
 def _sweep(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The recipe: one file that is the whole run, and timelines over the token clock."""
 
+from flyweight.recipe.frozen import EXECUTION
 from flyweight.recipe.loading import (
     all_keys,
     identity,
@@ -11,21 +12,18 @@ from flyweight.recipe.loading import (
     recipe_from_dict,
 )
 from flyweight.recipe.schema import (
-    EXECUTION,
     FORMAT_VERSION,
-    AdamW,
     Corpus,
     Evaluation,
     Execution,
     Model,
-    Muon,
     Parametrization,
     Recipe,
     Source,
     Tokenizer,
-    Training,
 )
 from flyweight.recipe.timeline import WSD, Knot, Timeline
+from flyweight.recipe.training import AdamW, Muon, Training
 from flyweight.recipe.units import format_bytes, format_tokens, parse_bytes, parse_tokens
 
 __all__ = [

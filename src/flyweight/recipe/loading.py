@@ -17,7 +17,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from flyweight.base import UserError
-from flyweight.recipe.schema import FORMAT_VERSION, Frozen, Recipe
+from flyweight.recipe.frozen import Frozen
+from flyweight.recipe.schema import FORMAT_VERSION, Recipe
 
 
 def packaged_recipes() -> dict[str, Path]:

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from flyweight.recipe.schema import EXECUTION, Frozen, MixtureKnot, OptimizerKnot, Recipe
+from flyweight.recipe.frozen import EXECUTION, Frozen
+from flyweight.recipe.schema import Recipe
 from flyweight.recipe.timeline import WSD, Knot, Timeline
+from flyweight.recipe.training import MixtureKnot, OptimizerKnot
 from flyweight.recipe.units import Bytes, Tokens
 
 _INTRODUCTION = """\

@@ -7,21 +7,15 @@ those under a field marked with `EXECUTION`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, PrivateAttr, model_validator
+from pydantic import Field, PositiveInt, PrivateAttr, model_validator
 
-from flyweight.recipe.timeline import Timeline
-from flyweight.recipe.units import Bytes, Tokens, parse_percent, parse_tokens
+from flyweight.recipe.frozen import EXECUTION, Frozen
+from flyweight.recipe.training import Training
+from flyweight.recipe.units import Bytes, Tokens, parse_tokens
 
 FORMAT_VERSION = 1
-EXECUTION: dict[str, Any] = {"execution": True}
-
-
-class Frozen(BaseModel):
-    """A part of the recipe: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Model(Frozen):
@@ -159,177 +153,6 @@ class Corpus(Frozen):
     """Share of each source's documents that no training ever sees, split off first."""
     held_out_limit: Bytes = 50_000_000
     """Of each source, keep at most this much held-out text (the rest of the share is left unused)."""
-
-
-class MixtureKnot(Frozen):
-    """The weights of the sources at one clock."""
-
-    at: Tokens
-    """The clock, in tokens seen."""
-    weights: dict[str, Annotated[float, Field(ge=0)]]
-    """Share of the tokens by source; they add up to 1."""
-    shape: Literal["step", "linear"] = "step"
-    """How the weights move from the knot before to this one."""
-
-    @property
-    def excess(self) -> float:
-        """By how much the weights miss 1."""
-        return sum(self.weights.values()) - 1.0
-
-    @model_validator(mode="after")
-    def _weights_add_up(self) -> Self:
-        if not abs(self.excess) <= 0.001:
-            raise ValueError(
-                f"the mixture weights at {self.at:,} tokens add up to {1 + self.excess:.6g}, not to 1"
-            )
-        return self
-
-
-class OptimizerKnot(Frozen):
-    """The optimizer from one clock on."""
-
-    at: Tokens
-    """The clock, in tokens seen, from which this optimizer runs, with fresh state."""
-    kind: Literal["adamw", "muon"]
-    """`adamw` for every parameter, or `muon` for hidden and output matrices and AdamW for the rest."""
-
-
-class AdamW(Frozen):
-    """AdamW with decoupled weight decay (arXiv 1711.05101)."""
-
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    """Decay of the first moment."""
-    beta2: float = Field(default=0.95, ge=0, lt=1)
-    """Decay of the second moment."""
-    eps: float = Field(default=1e-8, gt=0)
-    """Added to the root of the second moment."""
-
-
-class Muon(Frozen):
-    """Muon with updates scaled to AdamW's size, 0.2 * sqrt(max(rows, columns)) (arXiv 2502.16982)."""
-
-    momentum: float = Field(default=0.95, ge=0, lt=1)
-    """Decay of the momentum; Nesterov."""
-    ns_steps: int = Field(default=5, ge=1)
-    """Newton-Schulz iterations."""
-
-
-RoleName = Literal["embedding", "hidden", "output", "readout", "gain"]
-
-
-class Training(Frozen):
-    """What is learned from what, when. Every value that changes is a timeline over tokens."""
-
-    tokens: Tokens = Field(gt=0)
-    """Tokens to train on; the run takes as many whole steps as fit."""
-    sequence_length: Timeline
-    """Tokens in a sequence; changes by steps only."""
-    batch_size: Timeline
-    """Sequences in a step; changes by steps only."""
-    mixture: tuple[MixtureKnot, ...] = Field(min_length=1)
-    """Weights of the sources over tokens."""
-    learning_rate: Timeline
-    """The rate that the parametrization scales by role; read at the middle of each step."""
-    role_learning_rate: dict[RoleName, Timeline] = {}
-    """Rates of single roles, given outright; they replace the parametrization's."""
-    optimizer: tuple[OptimizerKnot, ...] = (OptimizerKnot(at=0, kind="adamw"),)
-    """Which optimizer runs when; state is fresh after each change."""
-    adamw: AdamW = AdamW()
-    """Settings of AdamW."""
-    muon: Muon = Muon()
-    """Settings of Muon."""
-    weight_decay: Timeline = Timeline.constant(0.1)
-    """Decoupled weight decay of matrices; gains are never decayed."""
-    z_loss: Timeline = Timeline.constant(0.0)
-    """Coefficient of the mean squared log-partition added to the loss (PaLM, arXiv 2204.02311)."""
-    gradient_clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _resolve_percentages(cls, value: Any) -> Any:
-        if not isinstance(value, dict) or "tokens" not in value:
-            return value
-        value = {
-            key: [{"at": 0, "kind": item}] if key == "optimizer" and isinstance(item, str) else item
-            for key, item in value.items()
-        }
-        try:
-            total = parse_tokens(value["tokens"])
-        except ValueError:
-            return value  # told by the field itself, under its own name
-        return {key: _resolve(item, total) for key, item in value.items()}
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for name, timeline, least in (
-            ("sequence_length", self.sequence_length, 2),
-            ("batch_size", self.batch_size, 1),
-        ):
-            if not timeline.is_stepwise:
-                raise ValueError(f"`{name}` changes by steps only; a knot of it has another shape")
-            for knot in timeline.knots:
-                if knot.value != int(knot.value) or knot.value < least:
-                    raise ValueError(f"`{name}` is {knot.value:g} at {knot.at:,} tokens; expected a whole "
-                                     f"number of at least {least}")  # fmt: skip
-        rates = {f"role_learning_rate.{role}": rate for role, rate in self.role_learning_rate.items()}
-        rates |= {
-            "learning_rate": self.learning_rate,
-            "weight_decay": self.weight_decay,
-            "z_loss": self.z_loss,
-        }
-        for name, timeline in rates.items():
-            for knot in timeline.knots:
-                if knot.value < 0:
-                    raise ValueError(f"`{name}` is {knot.value:g} at {knot.at:,} tokens; expected 0 or more")
-        for name in ("mixture", "optimizer"):
-            positions = [knot.at for knot in getattr(self, name)]
-            if not positions or positions[0] != 0 or positions != sorted(set(positions)):
-                raise ValueError(f"the knots of `{name}` must start at 0 and go up; found {positions}")
-        names = [set(knot.weights) for knot in self.mixture]
-        for knot, found in zip(self.mixture, names, strict=True):
-            if found != names[0]:
-                odd = sorted(found ^ names[0])
-                raise ValueError(
-                    f"the mixture at {knot.at:,} tokens and the one at 0 name different sources: {odd}"
-                )
-        return self
-
-    @property
-    def first_step_tokens(self) -> int:
-        """Tokens of the run's first step."""
-        return int(self.batch_size.knots[0].value * self.sequence_length.knots[0].value)
-
-    def mixture_timelines(self) -> dict[str, Timeline]:
-        """The weight of each source as a timeline, normalised to add up to 1 at every knot."""
-        return {
-            name: Timeline.model_validate(
-                [
-                    {
-                        "at": knot.at,
-                        "value": knot.weights[name] / (1 + knot.excess),
-                        **({"shape": knot.shape} if index else {}),
-                    }
-                    for index, knot in enumerate(self.mixture)
-                ]
-            )
-            for name in self.mixture[0].weights
-        }
-
-
-def _resolve(value: Any, total: int, key: str = "") -> Any:
-    """Percentages at places where a clock stands become tokens; a schedule without an end ends with the run."""
-    if isinstance(value, dict):
-        if key == "wsd" and "end" not in value:
-            value = {**value, "end": total}
-        return {k: _resolve(v, total, k) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_resolve(item, total, key) for item in value]
-    if key in ("at", "warmup", "decay_start", "end", "half_life"):
-        percent = parse_percent(value)
-        if percent is not None:
-            return round(percent * total)
-    return value
 
 
 class Evaluation(Frozen):

@@ -13,11 +13,13 @@ from flyweight.recipe.units import Tokens
 Shape = Literal["step", "linear", "cosine", "1-sqrt", "exponential", "half-life"]
 
 
-class _Frozen(BaseModel):
+class _Value(BaseModel):
+    """Strict and frozen like a section of the recipe, but a value: it has no keys of its own there."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Knot(_Frozen):
+class Knot(_Value):
     """A point that the timeline passes through, and how it gets there from the knot before."""
 
     at: Tokens
@@ -41,7 +43,7 @@ class Knot(_Frozen):
         return self
 
 
-class WSD(_Frozen):
+class WSD(_Value):
     """Warmup, stable, decay: 0 to `peak` in a line, `peak` held, then `final` by `decay`.
 
     The shapes of the decay, with r from 0 to 1 over the decay and t tokens into it:
@@ -92,7 +94,7 @@ class WSD(_Frozen):
         return [*rise, *hold, fall]
 
 
-class Timeline(_Frozen):
+class Timeline(_Value):
     """A pure function of tokens seen, through its knots; constant before the first and after the last.
 
     In a recipe it is written as a number (constant), as a list of knots, or as `wsd: {...}`. Two

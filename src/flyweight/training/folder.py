@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import shutil
 from collections.abc import Iterator
@@ -12,7 +11,14 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from flyweight.base import UserError, atomic_write, read_json, write_json
+from flyweight.base import (
+    UserError,
+    atomic_write,
+    exclusive,
+    explain_write_errors,
+    read_json,
+    write_json,
+)
 from flyweight.corpus import OpenCorpus
 from flyweight.inference import (
     find_checkpoint,
@@ -47,20 +53,9 @@ def locked_run(run: Path) -> Iterator[None]:
     Raises:
         UserError: another process holds it, or the folder cannot be made.
     """
-    try:
+    with explain_write_errors(run):
         run.mkdir(parents=True, exist_ok=True)
-        lock = (run / _LOCK).open("w")
-    except OSError as error:
-        raise UserError(f"{run}: this cannot be a run's folder ({error.strerror}).") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{run}: another process is training in this folder; wait for it to end."
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+    with exclusive(run / _LOCK, f"{run}: another process is training in this folder; wait for it to end."):
         yield
 
 

@@ -1,0 +1,29 @@
+"""One process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+from flyweight.base.errors import UserError
+
+
+@contextlib.contextmanager
+def exclusive(mark: Path, busy: str) -> Iterator[None]:
+    """Hold a lock on the file `mark`, which is made; it ends with the process, however that ends.
+
+    Where a file system has no locks, nothing is held.
+
+    Raises:
+        UserError: another process holds it; the message is `busy`.
+    """
+    with mark.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(busy) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
