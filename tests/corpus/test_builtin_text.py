@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from flyweight.corpus import builtin
 from flyweight.corpus.documents import Document, ReadLog
+from flyweight.corpus.reading import builtin
 
 PROSE = "This function explains at length what it does, for whom it was written and why. " * 4
 

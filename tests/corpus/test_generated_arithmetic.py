@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyweight.base import UserError
-from flyweight.corpus import expressions
-from flyweight.corpus.arithmetic import (
+from flyweight.corpus.generated import expressions
+from flyweight.corpus.generated.arithmetic import (
     FORMS,
     OPERANDS,
     Form,
@@ -22,8 +22,8 @@ from flyweight.corpus.arithmetic import (
     held_out_documents,
     training_documents,
 )
-from flyweight.corpus.expressions import canonical, is_held_out, parse, render
-from flyweight.corpus.word_problems import CATEGORIES
+from flyweight.corpus.generated.expressions import canonical, is_held_out, parse, render
+from flyweight.corpus.generated.word_problems import CATEGORIES
 
 ALL = [(form, count) for form in FORMS for count in OPERANDS[form]]
 

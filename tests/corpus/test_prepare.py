@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from flyweight.base import UserError
-from flyweight.corpus import OpenCorpus, builtin, open_corpus, prepare, train_recipe_tokenizer, verify
+from flyweight.corpus import OpenCorpus, open_corpus, prepare, train_recipe_tokenizer, verify
 from flyweight.corpus import preparation as preparation_module
 from flyweight.corpus import shards as shards_module
-from flyweight.corpus.tokenizer import train_tokenizer
+from flyweight.corpus.reading import builtin
+from flyweight.corpus.tokenizers.text_tokenizer import train_tokenizer
 from flyweight.recipe import Recipe
 
 RecipeMaker = Callable[..., Recipe]

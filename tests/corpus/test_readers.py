@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyweight.base import UserError
-from flyweight.corpus import readers
 from flyweight.corpus.documents import FIRST_PLACES, Document, ReadLog
-from flyweight.corpus.readers import list_files, read_files
+from flyweight.corpus.reading import readers
+from flyweight.corpus.reading.readers import list_files, read_files
 
 RECORDS = [
     b'{"text": "one"}',

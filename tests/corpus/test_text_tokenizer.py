@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyweight.base import UserError
-from flyweight.corpus.tokenizer import PATTERNS, TextTokenizer, pre_tokenizer, train_tokenizer
+from flyweight.corpus.tokenizers.text_tokenizer import PATTERNS, TextTokenizer, pre_tokenizer, train_tokenizer
 
 END = "<|endoftext|>"
 SAMPLE = [

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flyweight.base import UserError
-from flyweight.corpus.arithmetic import FORMS, OPERANDS, Form
-from flyweight.corpus.expressions import is_held_out, parse
+from flyweight.corpus.generated.arithmetic import FORMS, OPERANDS, Form
+from flyweight.corpus.generated.expressions import is_held_out, parse
 from flyweight.evaluation import evaluate
 from flyweight.evaluation.items import read_json_lines, write_json_lines
 from flyweight.evaluation.tasks.arithmark import PUBLISHED_FILES, score_questions

@@ -5,7 +5,7 @@ from flyweight.corpus.manifest import Manifest, SourceManifest, average_weights,
 from flyweight.corpus.opening import OpenCorpus, open_corpus, verify
 from flyweight.corpus.prepare import prepare, train_recipe_tokenizer
 from flyweight.corpus.shards import HeldOut, TokenStream
-from flyweight.corpus.tokenizer import TextTokenizer, train_tokenizer
+from flyweight.corpus.tokenizers.text_tokenizer import TextTokenizer, train_tokenizer
 
 __all__ = [
     "Document",

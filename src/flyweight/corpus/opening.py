@@ -12,7 +12,7 @@ from flyweight.base import UserError
 from flyweight.corpus.documents import ReadLog
 from flyweight.corpus.manifest import Manifest, Split, read_manifest
 from flyweight.corpus.shards import ArrayFile, HeldOut, TokenStream, checksum, open_array
-from flyweight.corpus.tokenizer import FILE, TextTokenizer
+from flyweight.corpus.tokenizers.text_tokenizer import FILE, TextTokenizer
 from flyweight.recipe import format_bytes
 
 TOKENIZER_FOLDER = "tokenizer"

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flyweight.base import UserError, atomic_folder, read_json, write_json
-from flyweight.corpus import builtin
 from flyweight.corpus.documents import Document
 from flyweight.corpus.held_out import LEAST_HELD_OUT, is_held_out
 from flyweight.corpus.manifest import (
@@ -26,10 +25,11 @@ from flyweight.corpus.manifest import (
     write_source,
 )
 from flyweight.corpus.opening import TOKENIZER_FOLDER
+from flyweight.corpus.reading import builtin
+from flyweight.corpus.reading.source import SourceReader
 from flyweight.corpus.shards import ShardWriter, token_dtype
-from flyweight.corpus.sources import SourceReader
 from flyweight.corpus.survey import Survey, second_pass, survey, tokenizer_sample
-from flyweight.corpus.tokenizer import TextTokenizer, train_tokenizer
+from flyweight.corpus.tokenizers.text_tokenizer import TextTokenizer, train_tokenizer
 from flyweight.recipe import Recipe
 
 Progress = Callable[[str, float], None]

@@ -16,8 +16,8 @@ from flyweight.base import UserError, exclusive
 from flyweight.corpus.manifest import FILE, configuration
 from flyweight.corpus.opening import OpenCorpus, open_corpus
 from flyweight.corpus.preparation import Preparation, Progress
-from flyweight.corpus.sources import SourceReader, open_source
-from flyweight.corpus.tokenizer import TextTokenizer
+from flyweight.corpus.reading.source import SourceReader, open_source
+from flyweight.corpus.tokenizers.text_tokenizer import TextTokenizer
 from flyweight.recipe import Recipe
 
 _MARK = ".preparing"

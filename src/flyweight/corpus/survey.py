@@ -14,7 +14,7 @@ from flyweight.base import derive_seed
 from flyweight.base.files import explain_write_errors
 from flyweight.corpus.documents import Document, ReadLog
 from flyweight.corpus.held_out import SplitSurvey, share_threshold
-from flyweight.corpus.sources import SourceReader
+from flyweight.corpus.reading.source import SourceReader
 
 REPORT_EVERY = 1_000_000
 """Bytes of text between two reports of progress."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.base import UserError
-from flyweight.corpus.arithmetic import FORMS, Form
+from flyweight.corpus.generated.arithmetic import FORMS, Form
 from flyweight.evaluation.items import write_json_lines
 from flyweight.evaluation.likelihood import Request, score_requests
 from flyweight.evaluation.statistics import mean, standard_error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flyweight.base import UserError, derive_seed
-from flyweight.corpus.arithmetic import OPERANDS, Form, Problem, distractors, evaluation_problems
+from flyweight.corpus.generated.arithmetic import OPERANDS, Form, Problem, distractors, evaluation_problems
 from flyweight.evaluation.items import read_json_lines
 
 Item = dict[str, Any]

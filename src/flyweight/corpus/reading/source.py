@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flyweight.base import UserError
-from flyweight.corpus import arithmetic, builtin
 from flyweight.corpus.documents import Document, ReadLog
+from flyweight.corpus.generated import arithmetic
 from flyweight.corpus.held_out import LEAST_HELD_OUT
-from flyweight.corpus.readers import list_files, read_files
+from flyweight.corpus.reading import builtin
+from flyweight.corpus.reading.readers import list_files, read_files
 from flyweight.recipe import Corpus, Source
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from flyweight.base import UserError, derive_seed
-from flyweight.corpus.expressions import (
+from flyweight.corpus.generated.expressions import (
     Expression,
     Random,
     chained,
@@ -25,7 +25,7 @@ from flyweight.corpus.expressions import (
     render,
     value,
 )
-from flyweight.corpus.word_problems import CATEGORIES, between, fill, pick
+from flyweight.corpus.generated.word_problems import CATEGORIES, between, fill, pick
 
 Form = Literal["v1", "v2", "v3"]
 FORMS: tuple[Form, ...] = get_args(Form)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flyweight.base import UserError
-from flyweight.corpus.compressed import explain_unreadable, open_bytes
 from flyweight.corpus.documents import Document, ReadLog
+from flyweight.corpus.reading.compressed import explain_unreadable, open_bytes
 
 SUPPORTED = (".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 

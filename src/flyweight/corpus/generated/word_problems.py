@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from flyweight.corpus.expressions import Expression, Random
+from flyweight.corpus.generated.expressions import Expression, Random
 
 T = TypeVar("T")
 
