@@ -14,12 +14,15 @@ class Document:
     """One text, whole, as a source gives it.
 
     `key` decides on which side of the held-out split it falls: equal keys fall on the same side.
-    A source that generates its text sets `held_out` itself; elsewhere it is None.
+    A source that generates its text sets `held_out` itself; elsewhere it is None. `marks` are the
+    special tokens of a rendered conversation, as (start, end) in characters of `text`, rising: only
+    there does text become special tokens.
     """
 
     text: str
     key: str
     held_out: bool | None = None
+    marks: tuple[tuple[int, int], ...] = ()
 
     @property
     def size(self) -> int:

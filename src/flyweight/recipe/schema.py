@@ -91,17 +91,23 @@ class Parametrization(Frozen):
 class Tokenizer(Frozen):
     """The tokenizer: trained on the sources, or an existing one."""
 
-    kind: Literal["bpe", "existing"] = "bpe"
-    """`bpe`: train a byte-level BPE on the sources' training documents. `existing`: adopt `path`."""
+    kind: Literal["bpe", "unigram", "existing"] = "bpe"
+    """`bpe`: train a byte-level BPE on the sources' training documents. `unigram`: train a SentencePiece
+    Unigram on them. `existing`: adopt `path`."""
     vocab_size: int = Field(ge=258)
     """Entries, special tokens included."""
     pattern: Literal["qwen2", "gpt-2", "llama-bpe"] = "qwen2"
     """Pre-tokenizer of a new BPE; `qwen2` splits numbers into single digits."""
     sample: Bytes = 200_000_000
-    """Bytes of training text that a new BPE is trained on, drawn from the sources by their weights and
-    held in memory while it trains."""
+    """Bytes of training text that a new tokenizer is trained on, drawn from the sources by their weights."""
+    special_tokens: tuple[str, ...] = ()
+    """Of a new tokenizer: entries beside end_of_text that text never turns into, such as a chat template's."""
+    symbols: tuple[str, ...] = ()
+    """Of a new Unigram: pieces that are never split or joined to others."""
+    chat_template: str = "chatml"
+    """How records of messages become text: `chatml`, or a Jinja template as in Hugging Face's tokenizers."""
     path: str | None = Field(default=None, json_schema_extra=EXECUTION)
-    """With `existing`: a tokenizer.json, or a folder with one."""
+    """With `existing`: a tokenizer.json, a SentencePiece .model, or a folder with one or with GPT-2's files."""
     origin: str | None = None
     """With `existing`: where it comes from, for people."""
     end_of_text: str = "<|endoftext|>"
@@ -109,8 +115,12 @@ class Tokenizer(Frozen):
 
     @model_validator(mode="after")
     def _path_when_existing(self) -> Self:
-        if self.kind == "bpe" and self.path is not None:
+        if self.kind != "existing" and self.path is not None:
             raise ValueError("`path` goes with `kind: existing`")
+        if self.kind == "existing" and self.special_tokens:
+            raise ValueError("`special_tokens` go with a new tokenizer; an existing one has its own")
+        if self.kind != "unigram" and self.symbols:
+            raise ValueError("`symbols` go with `kind: unigram`")
         return self
 
 
@@ -128,11 +138,20 @@ class Source(Frozen):
     split: str = "train"
     """With `hub`: the split."""
     revision: str | None = None
-    """With `hub`: the revision."""
-    builtin: Literal["english", "python", "arithmetic"] | None = None
-    """With `builtin`: English prose and docstrings, Python source, or generated arithmetic."""
+    """With `hub`: a commit, branch or tag; the commit that it means is what is kept."""
+    files: tuple[str, ...] = ()
+    """With `hub`: patterns of the files to read, such as `data/*.parquet`, instead of a subset and a split."""
+    builtin: Literal["english", "python", "arithmetic", "logic"] | None = None
+    """With `builtin`: English prose and docstrings, Python source, generated arithmetic or logic."""
     text_field: str = "text"
-    """The column or key that holds the text."""
+    """The column or key that holds the text; `.` goes into nested records."""
+    messages_field: str | None = None
+    """The column or key that holds a conversation, a list of {role, content}: it is read through
+    tokenizer.chat_template instead of `text_field`."""
+    filter: str | None = None
+    """Keep only records for which this holds, such as `score >= 4 and language == "en"`."""
+    tinydsl: Literal["compact", "exact"] | None = None
+    """The documents are Python; turn them into this dialect of TinyDSL."""
     limit: Bytes | None = None
     """Read at most this much text."""
     licence: str | None = Field(default=None, json_schema_extra=EXECUTION)
@@ -143,11 +162,44 @@ class Source(Frozen):
         needed = {"files": "path", "hub": "dataset", "builtin": "builtin"}[self.kind]
         if getattr(self, needed) is None:
             raise ValueError(f"a source of kind `{self.kind}` needs `{needed}`")
+        if self.tinydsl and (self.messages_field or self.builtin not in (None, "python")):
+            raise ValueError("`tinydsl` needs documents of Python code")
+        return self
+
+
+class EvaluationSet(Frozen):
+    """Text that a model will be measured on, and must not be trained on."""
+
+    path: str | None = Field(default=None, json_schema_extra=EXECUTION)
+    """A .txt, .md, .jsonl (plain, .gz, .zst), .json or .parquet file, or a folder of them."""
+    dataset: str | None = None
+    """Or a dataset's id on the hub."""
+    subset: str | None = None
+    """The configuration of the dataset."""
+    split: str = "test"
+    """The split of the dataset."""
+    revision: str | None = None
+    """A commit, branch or tag of the dataset."""
+    fields: tuple[str, ...] = ()
+    """The keys that hold text; every string of a record when left out."""
+
+    @model_validator(mode="after")
+    def _place(self) -> Self:
+        if (self.path is None) == (self.dataset is None):
+            raise ValueError("an evaluation set needs either `path` or `dataset`")
         return self
 
 
 class Corpus(Frozen):
     """What happens to documents before training."""
+
+    exact_duplicates: bool = True
+    """Remove documents whose text came before, in whatever source."""
+    near_duplicates: Literal["keep", "held_out", "remove"] = "keep"
+    """`remove`: remove documents that are nearly the same as an earlier one (MinHash over 5-word shingles,
+    14 bands of 8). `held_out`: remove training documents that are nearly the same as held-out ones."""
+    decontaminate: dict[str, EvaluationSet] = Field(default_factory=dict)
+    """Remove documents that share a run of 13 words with one of these sets."""
 
     held_out: float = Field(default=0.005, gt=0, le=0.5)
     """Share of each source's documents that no training ever sees, split off first."""
@@ -177,6 +229,8 @@ class Execution(Frozen):
     """Sequences in one forward pass."""
     threads: PositiveInt | Literal["auto"] = "auto"
     """CPU threads of torch."""
+    workers: PositiveInt | Literal["auto"] = "auto"
+    """Processes that prepare the corpus; `auto` is one a core."""
     log_every: int = Field(default=10, ge=1)
     """Steps between two log lines."""
     checkpoint_every: Tokens = 0
