@@ -44,7 +44,9 @@ from flyweight.training.sinks import Sinks
 SHARES = {"textbooks": 0.5, "books": 0.2, "math": 0.15, "python_docs": 0.15}
 
 
-def gpt_s_recipe(corpora: Path | None, tokens: str, limit: str, exclusive: bool) -> Recipe:
+def gpt_s_recipe(
+    corpora: Path | None, tokens: str, limit: str, exclusive: bool, precision: str = "bfloat16"
+) -> Recipe:
     """GPT-S-5M's recipe over `tokens` tokens of other sources, with or without exclusive attention."""
     values = load_recipe("gpt-s-5m").to_dict()
     if corpora is None:
@@ -59,7 +61,7 @@ def gpt_s_recipe(corpora: Path | None, tokens: str, limit: str, exclusive: bool)
     values["name"] = "gpt-s-5m" if exclusive else "gpt-s-5m-gqa"
     values["training"]["mixture"] = [{"at": 0, "weights": shares}]
     values["model"]["exclusive_attention"] = exclusive
-    values["execution"] |= {"precision": "bfloat16", "tensorboard": False}
+    values["execution"] |= {"precision": precision, "tensorboard": False}
     values["evaluation"]["every"] = 0
     values["corpus"]["held_out"] = 0.02
     values["corpus"]["held_out_limit"] = "400KB"
@@ -272,9 +274,12 @@ def main() -> None:
     parser.add_argument("--turn", type=int, default=10, help="steps of one before the other takes its turn")
     parser.add_argument("--who", choices=("both", "flyweight", "trainer"), default="both")
     parser.add_argument("--exclusive", action="store_true", help="with --who flyweight: exclusive attention")
+    parser.add_argument("--precision", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    recipe = gpt_s_recipe(options.corpora, options.tokens, options.limit, options.exclusive)
+    recipe = gpt_s_recipe(
+        options.corpora, options.tokens, options.limit, options.exclusive, options.precision
+    )
     with tempfile.TemporaryDirectory() as folder:
         corpus = prepare(recipe, options.prepared or Path(folder) / "corpus")
         result = compare(recipe, corpus, Path(folder), options.turn, options.who)
