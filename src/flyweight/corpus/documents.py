@@ -49,10 +49,14 @@ class ReadLog:
 
     bad: dict[str, BadRecords] = field(default_factory=dict)
     """By reason."""
+    filtered: int = 0
+    """Records that the source's filter does not keep: sound, and no bad records."""
     fields_found: tuple[str, ...] = ()
     """The fields of the first record that lacked the text field."""
     fraction: float = 0.0
     """Share of the input's bytes that were read."""
+    filtered: int = 0
+    """Sound records that the source's filter left out."""
 
     def skip(self, reason: str, place: str) -> None:
         """Count a bad record; the first places of each reason are kept."""
@@ -60,6 +64,15 @@ class ReadLog:
         records.count += 1
         if len(records.first) < FIRST_PLACES:
             records.first.append(place)
+
+    def add(self, other: ReadLog) -> None:
+        """Take over what the log of a later part says."""
+        for reason, records in other.bad.items():
+            mine = self.bad.setdefault(reason, BadRecords())
+            mine.count += records.count
+            mine.first.extend(records.first[: FIRST_PLACES - len(mine.first)])
+        self.fields_found = self.fields_found or other.fields_found
+        self.filtered += other.filtered
 
     @property
     def skipped(self) -> int:

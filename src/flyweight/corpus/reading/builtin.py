@@ -15,10 +15,10 @@ import platform
 import re
 import sysconfig
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from flyweight.corpus.documents import Document, ReadLog
+from flyweight.corpus.documents import ReadLog
 
 STANDARD_LIBRARY = "stdlib"
 
@@ -104,36 +104,40 @@ def module_files(folders: dict[str, Path]) -> list[tuple[str, Path]]:
     return sorted(found, key=lambda item: (hashlib.blake2b(item[0].encode()).digest(), item[0]))
 
 
-def english(log: ReadLog, folders: dict[str, Path] | None = None) -> Iterator[Document]:
-    """Prose: the topics of `help()` and the docstrings of every module, without exact duplicates.
+Modules = Sequence[tuple[str, Path]]
+"""Keys and files."""
+
+Texts = Iterator[tuple[str, str]]
+"""Keys and texts."""
+
+
+def english(log: ReadLog, modules: Modules) -> Texts:
+    """Prose: the topics of `help()` and the docstrings of `modules`, without exact duplicates among them.
 
     Args:
         log: takes files that cannot be decoded or parsed, and the share that was read.
-        folders: packages by name; those of this machine when left out.
+        modules: some of those of `module_files`.
     """
     seen: set[bytes] = set()
-    for key, _, tree in _modules(log, folders, with_topics=True):
+    for key, _, tree in _parsed(log, modules, with_topics=True):
         texts = _topics(tree) if key == TOPICS else _docstrings(tree)
         for text in texts:
             text = inspect.cleandoc(text).strip()
             if _is_prose(text) and _is_new(text, seen):
-                yield Document(text, key)
+                yield key, text
 
 
-def python(log: ReadLog, folders: dict[str, Path] | None = None) -> Iterator[Document]:
-    """Python source code: one module, one document; without exact duplicates."""
+def python(log: ReadLog, modules: Modules) -> Texts:
+    """Python source code: one module, one document; without exact duplicates among them."""
     seen: set[bytes] = set()
-    for key, text, _ in _modules(log, folders, with_topics=False):
+    for key, text, _ in _parsed(log, modules, with_topics=False):
         if _is_new(text, seen):
-            yield Document(text, key)
+            yield key, text
 
 
-def _modules(
-    log: ReadLog, folders: dict[str, Path] | None, with_topics: bool
-) -> Iterator[tuple[str, str, ast.Module]]:
-    files = module_files(package_folders() if folders is None else folders)
-    for number, (key, file) in enumerate(files):
-        log.fraction = number / len(files)
+def _parsed(log: ReadLog, modules: Modules, with_topics: bool) -> Iterator[tuple[str, str, ast.Module]]:
+    for number, (key, file) in enumerate(modules):
+        log.fraction = number / len(modules)
         if key in _SKIPPED_PATHS and not (with_topics and key == TOPICS):
             continue
         try:

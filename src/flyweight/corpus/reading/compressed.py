@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,52 +13,21 @@ import zstandard
 
 from flyweight.base import UserError
 
-CHUNK = 1 << 18
-ZSTD_LARGEST_WINDOW = 1 << 31  # `zstd --long=31`, the most that the format's command line writes
+CHUNK = 1 << 20
+"""Bytes that are read at once, of plain files and of what gzip unpacks."""
+
+ZSTD_CHUNK = 1 << 17
+"""Compressed bytes that are unpacked at once: they may become thousands of times as many."""
+
+ZSTD_LARGEST_WINDOW = 1 << 31
+"""`zstd --long=31`, the most that the format's command line writes."""
+
+Advance = Callable[[int], None]
+"""Takes how many bytes of a file, as it lies on disk, were read."""
 
 
 class _EndsEarly(Exception):
     pass
-
-
-class _ZstdStream(io.RawIOBase):
-    """Decompressed bytes of all frames of a file.
-
-    `zstandard`'s own stream reader takes the end of a truncated file for the end of its text, so
-    frames are followed by hand here.
-    """
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-        self._frame = self._new_frame()
-        self._in_frame = False
-        self._pending = b""
-        self._ready = b""
-
-    @staticmethod
-    def _new_frame() -> zstandard.ZstdDecompressionObj:
-        return zstandard.ZstdDecompressor(max_window_size=ZSTD_LARGEST_WINDOW).decompressobj()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
-        while not self._ready:
-            data = self._pending or self._raw.read(CHUNK)
-            self._pending = b""
-            if not data:
-                if self._in_frame:
-                    raise _EndsEarly
-                return 0
-            self._in_frame = True
-            self._ready = self._frame.decompress(data)
-            if self._frame.eof:
-                self._pending = self._frame.unused_data
-                self._frame, self._in_frame = self._new_frame(), False
-        count = min(len(buffer), len(self._ready))
-        buffer[:count] = self._ready[:count]
-        self._ready = self._ready[count:]
-        return count
 
 
 @contextlib.contextmanager
@@ -82,18 +50,52 @@ def explain_unreadable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: this file cannot be read ({reason}).") from None
 
 
-def open_bytes(path: Path) -> tuple[io.BufferedIOBase, Callable[[], int]]:
-    """The file's bytes, decompressed by its name's end, and what says how many were read from disk.
+def read_chunks(path: Path, start: int, stop: int | None, advance: Advance) -> Iterator[bytes]:
+    """The file's bytes in pieces, unpacked by its name's end; of plain files those from `start` to `stop`.
 
     Use it inside `explain_unreadable`.
     """
-    raw = path.open("rb")
     suffix = path.suffix.lower()
-    if suffix in (".gz", ".zst") and path.stat().st_size == 0:
-        raw.close()
-        raise EOFError
-    if suffix == ".gz":
-        return gzip.GzipFile(fileobj=raw), raw.tell
-    if suffix == ".zst":
-        return io.BufferedReader(_ZstdStream(raw), CHUNK), raw.tell
-    return raw, raw.tell
+    with path.open("rb") as raw:
+        if suffix in (".gz", ".zst"):
+            assert start == 0, "compressed files are read from their beginning"
+            assert stop is None, "compressed files are read to their end"
+            if path.stat().st_size == 0:
+                raise EOFError
+            yield from (_gzip_chunks if suffix == ".gz" else _zstd_chunks)(raw, advance)
+            return
+        raw.seek(start)
+        place = start
+        while data := raw.read(CHUNK if stop is None else min(CHUNK, stop - place)):
+            place += len(data)
+            advance(place - start)
+            yield data
+
+
+def _gzip_chunks(raw: BinaryIO, advance: Advance) -> Iterator[bytes]:
+    with gzip.GzipFile(fileobj=raw) as stream:
+        while data := stream.read(CHUNK):
+            advance(raw.tell())
+            yield data
+
+
+def _zstd_chunks(raw: BinaryIO, advance: Advance) -> Iterator[bytes]:
+    """Of all frames. `zstandard`'s own reader takes the end of a truncated file for the end of its text."""
+    frame, in_frame = _new_frame(), False
+    while data := raw.read(ZSTD_CHUNK):
+        advance(raw.tell())
+        while data:
+            in_frame = True
+            ready = frame.decompress(data)
+            data = b""
+            if frame.eof:
+                data = frame.unused_data
+                frame, in_frame = _new_frame(), False
+            if ready:
+                yield ready
+    if in_frame:
+        raise _EndsEarly
+
+
+def _new_frame() -> zstandard.ZstdDecompressionObj:
+    return zstandard.ZstdDecompressor(max_window_size=ZSTD_LARGEST_WINDOW).decompressobj()

@@ -1,114 +1,156 @@
-"""From a source of the recipe to a stream of documents that can be read more than once."""
+"""From a source of the recipe to parts, and from a part to documents, the same ones every time.
+
+A part is what one task reads: a few small files, a range of a large one, a slice of what is generated.
+How a source falls into parts depends on the source alone, never on the machine or on the workers.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from flyweight.base import UserError
 from flyweight.corpus.documents import Document, ReadLog
-from flyweight.corpus.generated import arithmetic
-from flyweight.corpus.held_out import LEAST_HELD_OUT
-from flyweight.corpus.reading import builtin
-from flyweight.corpus.reading.readers import list_files, read_files
-from flyweight.recipe import Corpus, Source
+from flyweight.corpus.reading.builtin_parts import builtin_inputs
+from flyweight.corpus.reading.conversion import Conversion
+from flyweight.corpus.reading.files import file_inputs, list_files
+from flyweight.corpus.reading.from_hub import hub_inputs
+from flyweight.recipe import Recipe, Source
+
+
+class Inputs(Protocol):
+    """What a part is read from."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk or on the hub; of generated text, the bytes that there will be."""
+        ...
+
+    @property
+    def stamp(self) -> str:
+        """A hash that is cheap and changes with the input: names, sizes, times, slice."""
+        ...
+
+    def content(self) -> str:
+        """A hash of the input itself."""
+        ...
+
+    def documents(self, conversion: Conversion, log: ReadLog, scratch: Path) -> Iterator[Document]:
+        """The documents, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task reads of a source."""
+
+    source: str
+    """The source's name."""
+    number: int
+    """The place among the source's parts, from 0."""
+    size: int
+    """Bytes on disk or on the hub; of generated text, the bytes that there will be."""
+    stamp: str
+    """A hash that is cheap and changes with the input: names, sizes, times, slice; hub commits."""
+    inputs: Inputs
+    """Where the text lies."""
+
+    def content(self) -> str:
+        """A hash of the input's bytes; of the hub's object ids and of packages' versions where these fix them.
+
+        Raises:
+            UserError: a file that cannot be read.
+        """
+        return self.inputs.content()
 
 
 @dataclass(frozen=True)
 class SourceReader:
-    """A source that was found: where it lies, and how to read it."""
+    """A source that was found: its parts, and how to read them.
+
+    It goes to other processes without its parts: a task brings the one that it reads.
+    """
 
     name: str
     source: Source
-    seed: int
-    settings: Corpus
-    files: tuple[Path, ...] = ()
-    """The files that are read; empty for builtin sources."""
-    root: Path | None = None
+    inputs: str
+    """What is read, for people and for comparing: number of files, bytes, a hash of names and sizes."""
+    conversion: Conversion
+    parts: tuple[Part, ...] = ()
 
     @property
     def is_modules(self) -> bool:
         """Whether the documents' keys are module files, shared with the other sources of this kind."""
         return self.source.builtin in ("english", "python")
 
-    @property
-    def inputs(self) -> str:
-        """The source's files, for people and for comparing: number, bytes, hash of names and sizes."""
-        if self.root is None:
-            return f"builtin {self.source.builtin}"
-        sizes = [file.stat().st_size for file in self.files]
-        names = [file.relative_to(self.root).as_posix() for file in self.files]
-        text = "\n".join(f"{name}\t{size}" for name, size in zip(names, sizes, strict=True))
-        digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
-        return f"{len(sizes):,} files, {sum(sizes):,} bytes ({digest})"
+    def documents(self, part: Part, log: ReadLog, scratch: Path) -> Iterator[Document]:
+        """The documents of a part, in order; within the part, no more than the source's limit.
 
-    def documents(self, log: ReadLog) -> Iterator[Document]:
-        """The documents, in order, as far as the source's limit; the same ones every time.
+        Args:
+            part: one of this source's.
+            log: takes bad and filtered records, and the share of the part that was read.
+            scratch: a folder where downloads may lie; they are removed once they are read.
 
         Raises:
-            UserError: a file that cannot be read at all.
+            UserError: a file that cannot be read at all, or downloaded.
         """
-        if self.source.builtin == "arithmetic":
-            yield from self._arithmetic(log)
-            return
-        if self.source.builtin == "english":
-            stream = builtin.english(log)
-        elif self.source.builtin == "python":
-            stream = builtin.python(log)
-        else:
-            stream = read_files(list(self.files), self.source.text_field, log)
         limit, total = self.source.limit, 0
-        for document in stream:
-            total += document.size
+        for document in part.inputs.documents(self.conversion, log, scratch):
             if limit is not None:
+                total += document.size
                 if total > limit:
-                    return
+                    break
                 log.fraction = max(log.fraction, total / limit)
             yield document
+        log.fraction = 1.0
 
-    def _arithmetic(self, log: ReadLog) -> Iterator[Document]:
-        total = self.source.limit or arithmetic.DEFAULT_BYTES
-        held_out = min(int(self.settings.held_out * total), self.settings.held_out_limit)
-        written = 0
-        for number, text in enumerate(arithmetic.held_out_documents(self.seed, total)):
-            if number >= LEAST_HELD_OUT and written + len(text) > held_out:
-                break
-            written += len(text)
-            yield Document(text, f"arithmetic/held-out/{number}", held_out=True)
-        for number, text in enumerate(arithmetic.training_documents(self.seed, max(0, total - written))):
-            written += len(text)
-            log.fraction = min(1.0, written / total)
-            yield Document(text, f"arithmetic/training/{number}", held_out=False)
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "parts": ()}
 
 
-def open_source(name: str, source: Source, seed: int, settings: Corpus) -> SourceReader:
-    """Find a source.
+def open_source(
+    name: str, source: Source, recipe: Recipe, special_tokens: Sequence[str] = ()
+) -> SourceReader:
+    """Find a source and cut it into parts.
+
+    Args:
+        name: the source's name in the recipe.
+        source: what the recipe says of it.
+        recipe: its seed, `corpus` and `tokenizer` sections are used.
+        special_tokens: of an adopted tokenizer, beside those that the recipe names: what a chat template
+            writes of them becomes special tokens.
 
     Raises:
-        UserError: it is not there; the sentence names the source, the place and the setting.
+        UserError: it is not there, or a filter or chat template is malformed; the sentence names the
+            source, the place and the setting.
     """
-    if source.kind == "builtin":
-        return SourceReader(name, source, seed, settings)
-    where = f"source {name!r} (sources.{name}.path)"
-    if source.path is None:
-        raise UserError(_how_to_download(name, source))
-    path = Path(source.path).expanduser()
-    files = list_files(path, where)
-    if source.kind == "hub" and len(files) > 1:
-        # The dataset's card describes the data; it is none of it.
-        files = [file for file in files if file.name.lower() != "readme.md"]
-    root = path if path.is_dir() else path.parent
-    return SourceReader(name, source, seed, settings, tuple(files), root)
-
-
-def _how_to_download(name: str, source: Source) -> str:
-    revision = f" --revision {source.revision}" if source.revision else ""
-    subset = f" --include '*{source.subset}*'" if source.subset else ""
-    split = "" if source.split == "train" else f" (only the files of its split {source.split!r})"
-    return (
-        f"source {name!r}: {source.dataset} is a dataset of the Hugging Face hub, and this version reads "
-        f"downloaded files; run `hf download {source.dataset} --repo-type dataset{revision}{subset} "
-        f"--local-dir FOLDER`{split} and set sources.{name}.path=FOLDER."
+    tokenizer = recipe.tokenizer
+    conversion = Conversion(
+        name=name,
+        text_field=source.text_field,
+        messages_field=source.messages_field,
+        filter=source.filter,
+        tinydsl=source.tinydsl,
+        chat_template=tokenizer.chat_template,
+        special_tokens=tuple(dict.fromkeys((*tokenizer.special_tokens, *special_tokens))),
+        end_of_text=tokenizer.end_of_text,
     )
+    conversion.check()
+    inputs: Sequence[Inputs]
+    if source.builtin is not None:
+        inputs, described = builtin_inputs(source.builtin, source.limit, recipe.seed, recipe.corpus)
+    elif source.path is not None:
+        where = f"source {name!r} (sources.{name}.path)"
+        path = Path(source.path).expanduser()
+        files = list_files(path, where)
+        if source.kind == "hub" and len(files) > 1:
+            # The dataset's card describes the data; it is none of it.
+            files = [file for file in files if file.name.lower() != "readme.md"]
+        root = path if path.is_dir() else path.parent
+        inputs, described = file_inputs(files, root)
+    else:
+        assert source.dataset is not None, "the recipe checks that a hub source names its dataset"
+        inputs, described = hub_inputs(name, source)
+    parts = tuple(Part(name, number, part.size, part.stamp, part) for number, part in enumerate(inputs))
+    return SourceReader(name, source, described, conversion, parts)

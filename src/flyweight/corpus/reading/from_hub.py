@@ -1,0 +1,90 @@
+"""Parts of a dataset of the Hugging Face hub: files that are downloaded, read, and removed again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flyweight.base import UserError
+from flyweight.corpus.documents import Document, ReadLog
+from flyweight.corpus.reading import files as local
+from flyweight.corpus.reading.conversion import Conversion
+from flyweight.recipe import Source
+
+if TYPE_CHECKING:
+    from flyweight.corpus.reading.hub import HubFile
+
+
+@dataclass(frozen=True)
+class HubInputs:
+    """Some files of a dataset at one commit."""
+
+    dataset: str
+    commit: str
+    files: tuple[HubFile, ...]
+    few: bool
+    """Whether the whole source has so few files that text is cut finer."""
+
+    @property
+    def size(self) -> int:
+        """Bytes on the hub."""
+        return sum(file.size for file in self.files)
+
+    @property
+    def stamp(self) -> str:
+        """A hash of the commit, the files' names and their object ids."""
+        lines = [self.dataset, self.commit, str(self.few)]
+        lines += [f"{file.path}\t{file.size}\t{file.oid}" for file in self.files]
+        return local.hash_lines(lines)
+
+    def content(self) -> str:
+        """A hash of the object ids, which are hashes of the bytes; nothing is downloaded."""
+        return local.hash_lines([str(self.few), *(f"{file.path}\t{file.oid}" for file in self.files)])
+
+    def documents(self, conversion: Conversion, log: ReadLog, scratch: Path) -> Iterator[Document]:
+        """The documents of the files, one after the other.
+
+        Raises:
+            UserError: a file that cannot be downloaded or read.
+        """
+        from flyweight.corpus.reading.hub import download
+
+        total, before = max(1, self.size), 0
+        for file in self.files:
+            path = download(self.dataset, self.commit, file.path, scratch)
+            try:
+                span = (before / total, (before + file.size) / total)
+                yield from local.read_slices([local.whole_file(path, self.few)], conversion, log, span)
+            finally:  # after an error too: what cannot be read is downloaded anew
+                if path.resolve().is_relative_to(scratch.resolve()):
+                    path.unlink(missing_ok=True)
+            before += file.size
+
+
+def hub_inputs(name: str, source: Source) -> tuple[list[HubInputs], str]:
+    """The parts of a hub source, and the source in one line.
+
+    Raises:
+        UserError: no such dataset, subset, split or revision, or no network; no file that can be read.
+    """
+    # Imported here: the hub's client is slow to import, and most worker processes do without it.
+    from flyweight.corpus.reading.hub import resolve
+
+    assert source.dataset is not None
+    where = f"source {name!r} (sources.{name}.dataset)"
+    listing = resolve(source.dataset, source.subset, source.split, source.revision, source.files, where)
+    files = [file for file in listing.files if file.path.lower().endswith(local.READABLE)]
+    if not files:
+        raise UserError(
+            f"{where}: the {len(listing.files):,} files of {listing.dataset} that were chosen are of no kind "
+            f"that can be read; supported are {', '.join(local.READABLE)}."
+        )
+    few = len(files) < local.FEW_FILES
+    parts = [
+        HubInputs(listing.dataset, listing.commit, tuple(group), few)
+        for group in local.grouped(files, lambda file: file.size)
+    ]
+    size = sum(file.size for file in files)
+    return parts, f"{listing.dataset} at {listing.commit}, {len(files):,} files, {size:,} bytes"
