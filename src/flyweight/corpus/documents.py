@@ -49,8 +49,6 @@ class ReadLog:
 
     bad: dict[str, BadRecords] = field(default_factory=dict)
     """By reason."""
-    filtered: int = 0
-    """Records that the source's filter does not keep: sound, and no bad records."""
     fields_found: tuple[str, ...] = ()
     """The fields of the first record that lacked the text field."""
     fraction: float = 0.0
