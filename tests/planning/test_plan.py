@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flyweight.curriculum import Schedule
 from flyweight.model import flops_per_token
-from flyweight.planning import Plan, plan_recipe, render
+from flyweight.planning import Plan, plan_recipe, realised_tokens, render
 from flyweight.planning.plan import decay_start_step
 from flyweight.planning.rendering import format_duration
 from flyweight.recipe import Recipe, load_recipe, packaged_recipes, recipe_from_dict
@@ -180,3 +180,43 @@ def test_names_of_sources_are_no_markup(tiny: dict[str, Any]):
     assert "[/]" in text
     assert "at 40% of 1e+12 FLOP/s" in text
     assert "[red]x is read 7.7 times" in text
+
+
+def test_without_a_corpus_the_plan_says_what_text_is_needed(tiny: dict[str, Any], plans: dict[str, Plan]):
+    plan = plans["gpt-x2-125m"]
+    assert plan.epochs is None
+    assert plan.text_needed is not None
+    assert plan.assumed_bytes_per_token == pytest.approx(4.1)
+    assert sum(plan.text_needed.values()) == pytest.approx(4.1 * plan.tokens["total"], rel=1e-6)
+    assert "~170GB" in _shown(plan)
+    assert "assumed 4.1 bytes a token" in _shown(plan)
+    known = plan_recipe(recipe_from_dict(tiny), {"a": 1000, "b": 1000})
+    assert (known.text_needed, known.assumed_bytes_per_token) == (None, None)
+    assert "assumed" not in _shown(known)
+
+
+def test_a_limit_that_makes_many_epochs_is_warned_of_before_anything_is_read(tiny: dict[str, Any]):
+    tiny["sources"]["b"]["limit"] = "40"
+    (warning,) = plan_recipe(recipe_from_dict(tiny)).warnings
+    assert warning.startswith("b is read about 8.1 times, for its `limit` allows no more text")
+    tiny["sources"]["b"]["limit"] = "100"
+    assert plan_recipe(recipe_from_dict(tiny)).warnings == []
+    # The corpus itself has the last word.
+    tiny["sources"]["b"]["limit"] = "40"
+    assert plan_recipe(recipe_from_dict(tiny), {"a": 5000, "b": 5000}).warnings == []
+
+
+def test_what_a_run_read_stands_beside_the_plan(tiny_recipe: Recipe):
+    steps = [
+        {"clock": 64, "realised": {"a": 3, "b": 1}},
+        {"clock": 256, "realised": {"a": 11, "b": 5}},
+    ]
+    plan = plan_recipe(tiny_recipe, realised=realised_tokens(steps))
+    assert plan.realised == {
+        "begin": 0, "end": 256, "planned": {"a": 192.0, "b": 64.0}, "read": {"a": 176.0, "b": 80.0},
+    }  # fmt: skip
+    text = _shown(plan)
+    for cell in ("planned to 256", "realised", "75.00%", "68.75%", "31.25%"):
+        assert cell in text
+    assert json.loads(plan.to_json())["realised"]["read"] == {"a": 176.0, "b": 80.0}
+    assert plan_recipe(tiny_recipe).realised is None

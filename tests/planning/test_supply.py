@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from flyweight.curriculum import Order, Schedule
-from flyweight.planning.supply import expected_overlaps, tokens_by_source
+from flyweight.planning.supply import (
+    assumed_bytes_per_token,
+    expected_overlaps,
+    least_epochs,
+    planned_tokens,
+    text_needed,
+    tokens_by_source,
+)
 from flyweight.recipe import Recipe, recipe_from_dict
 
 LENGTHS = (16, 48)
@@ -72,3 +79,34 @@ def test_tokens_that_do_not_divide_are_given_out_whole(tiny: dict[str, Any]):
     tiny["training"]["mixture"] = [{"at": 0, "weights": weights}]
     recipe = recipe_from_dict(tiny)
     assert tokens_by_source(recipe.training, Schedule.of(recipe.training)) == {"a": 171, "b": 341}
+
+
+def test_planned_tokens_of_two_stretches_are_those_of_the_whole(tiny: dict[str, Any]):
+    tiny["training"]["sequence_length"] = [{"at": 0, "value": 16}, {"at": 200, "value": 32}]
+    recipe = recipe_from_dict(tiny)
+    schedule = Schedule.of(recipe.training)
+    whole = planned_tokens(recipe.training, schedule, 0, schedule.tokens)
+    assert sum(whole.values()) == pytest.approx(schedule.tokens)
+    border = schedule.step(3).clock
+    parts = [
+        planned_tokens(recipe.training, schedule, *ends) for ends in ((0, border), (border, schedule.tokens))
+    ]
+    assert sum(parts[0].values()) == pytest.approx(border)
+    assert {name: parts[0][name] + parts[1][name] for name in whole} == pytest.approx(whole)
+    assert parts[0] == pytest.approx({"a": 0.75 * border, "b": 0.25 * border})
+
+
+@pytest.mark.parametrize(
+    ("entries", "size"), [(2, 1.0), (4096, 3.1), (32_768, 4.1), (65_280, 4.2), (128_815, 4.2)]
+)
+def test_bytes_of_a_token_grow_with_the_vocabulary(entries: int, size: float):
+    assert assumed_bytes_per_token(entries) == pytest.approx(size)
+
+
+def test_text_that_is_needed_and_what_limits_allow(tiny: dict[str, Any]):
+    tiny["model"]["vocab_size"] = tiny["tokenizer"]["vocab_size"] = 4096
+    tiny["sources"]["a"]["limit"] = "100"
+    recipe = recipe_from_dict(tiny)
+    drawn = {"a": 1000, "b": 500}
+    assert text_needed(recipe, drawn) == {"a": 3100, "b": 1550}
+    assert least_epochs(recipe, drawn) == {"a": 31.0}  # b has no limit: nobody knows

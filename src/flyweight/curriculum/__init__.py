@@ -1,6 +1,7 @@
 """The order of the data: sequence n of the run = f(recipe, corpus sizes, n)."""
 
 from flyweight.curriculum.batches import read_batch
+from flyweight.curriculum.inspection import Inspection, Passage, inspect_sequence
 from flyweight.curriculum.mixture import ROW, UNIT, Mixture, fixed_point_weights, planned_tokens_by_source
 from flyweight.curriculum.order import Order, OrderState, Sequence
 from flyweight.curriculum.permutation import KeyedPermutation
@@ -9,16 +10,19 @@ from flyweight.curriculum.segments import Schedule, Segment, Step, compile_segme
 __all__ = [
     "ROW",
     "UNIT",
+    "Inspection",
     "KeyedPermutation",
     "Mixture",
     "Order",
     "OrderState",
+    "Passage",
     "Schedule",
     "Segment",
     "Sequence",
     "Step",
     "compile_segments",
     "fixed_point_weights",
+    "inspect_sequence",
     "planned_tokens_by_source",
     "read_batch",
 ]

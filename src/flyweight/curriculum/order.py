@@ -20,7 +20,8 @@ class Sequence:
     """Where one training sequence lies: tokens start ... start+length of a source's ring.
 
     The inputs are `length` tokens from `start`, the targets the same shifted by one, so that
-    length + 1 tokens are read. `draw` counts the sequences of this source at this length.
+    length + 1 tokens are read. `draw` counts the sequences of this source at this length, and `window`
+    is the place of this one among the epoch's windows.
     """
 
     number: int
@@ -29,6 +30,7 @@ class Sequence:
     length: int
     draw: int
     epoch: int
+    window: int
 
 
 @dataclass(frozen=True)
@@ -110,11 +112,16 @@ class Order:
         for offset, index in enumerate(self.mixture.sources_of(first, count)):
             source, draw = self.mixture.sources[index], int(draws[index])
             draws[index] += 1
-            epoch, position = divmod(draw, self._tokens[source] // length)
+            epoch, position = divmod(draw, self.windows(source, length))
             permutation, phase = self._epoch(source, length, epoch)
-            start = (phase + permutation(position) * length) % self._tokens[source]
-            result.append(Sequence(first + offset, source, start, length, draw, epoch))
+            window = permutation(position)
+            start = (phase + window * length) % self._tokens[source]
+            result.append(Sequence(first + offset, source, start, length, draw, epoch, window))
         return result
+
+    def windows(self, source: str, length: int) -> int:
+        """Windows of `length` tokens in one epoch of `source`."""
+        return self._tokens[source] // length
 
     def step_sequences(self, step: Step, rank: int = 0, world_size: int = 1) -> list[Sequence]:
         """The sequences of a step that process `rank` of `world_size` trains on.

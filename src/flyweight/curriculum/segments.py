@@ -139,6 +139,11 @@ class Schedule:
             sequence_length=segment.sequence_length,
         )
 
+    def step_of_sequence(self, sequence: int) -> Step:
+        """The step in whose batch `sequence` lies."""
+        segment = self.segment_of_sequence(sequence)
+        return self.step(segment.first_step + (sequence - segment.first_sequence) // segment.batch_size)
+
     def step_at_clock(self, clock: int) -> Step:
         """The step that starts exactly at `clock`."""
         for segment in self.segments:

@@ -2,6 +2,7 @@
 
 from flyweight.planning.memory import Memory
 from flyweight.planning.plan import Plan, plan_recipe
+from flyweight.planning.realised import Realised, realised_tokens
 from flyweight.planning.rendering import render
 from flyweight.planning.storage import Disk
 from flyweight.planning.supply import Overlap
@@ -12,8 +13,10 @@ __all__ = [
     "Memory",
     "Overlap",
     "Plan",
+    "Realised",
     "plan_recipe",
     "plot_timelines",
+    "realised_tokens",
     "render",
     "timeline_panels",
     "timelines_figure",

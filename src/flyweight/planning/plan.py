@@ -12,8 +12,19 @@ import numpy as np
 from flyweight.curriculum import Schedule
 from flyweight.model import flops_per_token, parameter_counts, stock_class
 from flyweight.planning.memory import Memory, training_memory
+from flyweight.planning.realised import Realised
 from flyweight.planning.storage import Disk, disk_space
-from flyweight.planning.supply import MANY_EPOCHS, Overlap, epochs, expected_overlaps, tokens_by_source
+from flyweight.planning.supply import (
+    MANY_EPOCHS,
+    Overlap,
+    assumed_bytes_per_token,
+    epochs,
+    expected_overlaps,
+    least_epochs,
+    planned_tokens,
+    text_needed,
+    tokens_by_source,
+)
 from flyweight.recipe import Recipe
 
 OWN_CODE = "own code"
@@ -49,6 +60,13 @@ class Plan:
     """Tokens of each source's shards, where they are known."""
     epochs: dict[str, float] | None
     """How often each source is read through, where the corpus is known."""
+    text_needed: dict[str, int] | None
+    """Bytes of text by source for one epoch, roughly, where the corpus is not known."""
+    assumed_bytes_per_token: float | None
+    """By which `text_needed` was reckoned."""
+    realised: dict[str, Any] | None
+    """Of a run: the clocks `begin` and `end` between which it is on record, and the tokens by source that
+    were `planned` and `read` between them."""
     overlaps: list[Overlap] | None
     """What changes of sequence length are expected to bring back, where the corpus is known."""
     seconds: float | None
@@ -74,6 +92,7 @@ def plan_recipe(
     *,
     peak_flops: float | None = None,
     share_of_peak: float = 0.4,
+    realised: Realised | None = None,
 ) -> Plan:
     """Plan a run of `recipe`.
 
@@ -83,6 +102,7 @@ def plan_recipe(
             says how many epochs that makes.
         peak_flops: of the device or of all devices together, a second: the plan then says how long it takes.
         share_of_peak: what training reaches of that.
+        realised: what a run of it read so far: the plan then lays the two side by side.
     """
     schedule = Schedule.of(recipe.training)
     segments = [
@@ -117,12 +137,19 @@ def plan_recipe(
         export_class=stock_class(recipe.model, recipe.parametrization) or OWN_CODE,
         corpus_tokens=None if corpus_tokens is None else dict(corpus_tokens),
         epochs=rounds,
+        text_needed=text_needed(recipe, by_source) if corpus_tokens is None else None,
+        assumed_bytes_per_token=assumed_bytes_per_token(recipe.tokenizer.vocab_size)
+        if corpus_tokens is None
+        else None,
+        realised=None if realised is None else _beside(recipe, schedule, realised),
         overlaps=None
         if corpus_tokens is None
         else expected_overlaps(recipe.training, schedule, corpus_tokens),
         seconds=None if peak_flops is None else total_flops / (peak_flops * share_of_peak),
         speed=None if peak_flops is None else {"peak_flops": peak_flops, "share_of_peak": share_of_peak},
-        warnings=_warnings(rounds or {}),
+        warnings=_warnings(rounds)
+        if rounds is not None
+        else _warnings(least_epochs(recipe, by_source), True),
         notes=list(recipe.notes),
     )
 
@@ -139,10 +166,19 @@ def decay_start_step(recipe: Recipe, schedule: Schedule) -> int | None:
     return peak + int(below[0]) if len(below) else None
 
 
-def _warnings(rounds: Mapping[str, float]) -> list[str]:
+def _beside(recipe: Recipe, schedule: Schedule, realised: Realised) -> dict[str, Any]:
+    """What was planned and what was read between the clocks of a run's record."""
+    begin, end = realised.begin, realised.end
+    planned = planned_tokens(recipe.training, schedule, begin, end)
+    return {"begin": begin, "end": end, "planned": planned, "read": realised.by_source}
+
+
+def _warnings(rounds: Mapping[str, float], by_limit: bool = False) -> list[str]:
+    """Of sources that are read too often; `by_limit` where that follows from their limits, roughly."""
+    how = "about {:.1f} times, for its `limit` allows no more text" if by_limit else "{:.1f} times"
     return [
-        f"{source} is read {count:.1f} times; beyond {MANY_EPOCHS:.0f} epochs repeated tokens teach less and less "
-        f"(arXiv 2305.16264)"
+        f"{source} is read {how.format(count)}; beyond {MANY_EPOCHS:.0f} epochs repeated tokens teach less and "
+        f"less (arXiv 2305.16264)"
         for source, count in rounds.items()
         if count > MANY_EPOCHS
     ]

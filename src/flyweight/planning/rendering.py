@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -80,18 +82,39 @@ def _parameters(plan: Plan) -> Table:
     return table
 
 
-def _sources(plan: Plan) -> Table:
-    known = plan.epochs is not None and plan.corpus_tokens is not None
-    table = _table(
-        "Tokens by source", "source", "tokens", "share", *(("in the corpus", "epochs") if known else ())
-    )
+def _sources(plan: Plan) -> RenderableType:
+    """One row a source; columns about which nothing is known are left out."""
+    table = _table("Tokens by source", "source", *_source_columns(plan))
     for name, tokens in plan.tokens["by_source"].items():
         cells: list[str | Text] = [Text(name), f"{tokens:,}", f"{tokens / plan.tokens['total']:.2%}"]
+        if plan.realised is not None:
+            cells += [_share(plan.realised[side], name) for side in ("planned", "read")]
+        if plan.text_needed is not None:
+            cells.append(f"~{format_bytes(plan.text_needed[name])}")
         if plan.epochs is not None and plan.corpus_tokens is not None and name in plan.epochs:
             style = "yellow" if plan.epochs[name] > MANY_EPOCHS else ""
             cells += [f"{plan.corpus_tokens[name]:,}", Text(f"{plan.epochs[name]:.2f}", style=style)]
         table.add_row(*cells)
-    return table
+    if plan.assumed_bytes_per_token is None:
+        return table
+    told = (
+        f"text: for one epoch, at an assumed {plan.assumed_bytes_per_token:.1f} bytes a token; a quarter of it, "
+        f"read {MANY_EPOCHS:.0f} times, teaches nearly as much"
+    )
+    return Group(table, Text(told, style="dim"))
+
+
+def _source_columns(plan: Plan) -> list[str]:
+    columns = ["tokens", "share"]
+    if plan.realised is not None:
+        columns += [f"planned to {format_tokens(plan.realised['end'])}", "realised"]
+    if plan.text_needed is not None:
+        columns.append("text")
+    return columns + (["in the corpus", "epochs"] if plan.epochs is not None else [])
+
+
+def _share(tokens: Mapping[str, float], name: str) -> str:
+    return f"{tokens[name] / sum(tokens.values()):.2%}" if name in tokens else ""
 
 
 def _segments(plan: Plan) -> Table:

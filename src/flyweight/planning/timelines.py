@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from matplotlib.figure import Figure
 
 from flyweight.base import UserError, atomic_write
 from flyweight.model import Role, role_rules
+from flyweight.planning.realised import Realised
 from flyweight.plots import Panel, Series, Shares, panel_grid, to_png, to_svg_text
 from flyweight.recipe import Recipe, Timeline
 
@@ -81,13 +83,24 @@ def _rates(recipe: Recipe) -> list[Series]:
     return [Series(", ".join(roles), line.x, line.y) for roles, line in lines.values()]
 
 
-def timelines_figure(recipe: Recipe) -> Figure:
-    """All panels in one figure."""
-    return panel_grid(timeline_panels(recipe), recipe.training.tokens, title=recipe.name)
+def in_order_of_plan(planned: Shares, realised: Shares) -> Shares:
+    """The realised shares with their sources in the plan's order: the same colour for the same source."""
+    names = [name for name in planned.by_source if name in realised.by_source]
+    return Shares(realised.tokens, {name: realised.by_source[name] for name in names})
 
 
-def plot_timelines(recipe: Recipe, path: Path) -> None:
-    """Write a plot of every timeline.
+def timelines_figure(recipe: Recipe, realised: Realised | None = None) -> Figure:
+    """All panels in one figure; under the planned mixture, where given, what a run came to."""
+    panels = timeline_panels(recipe)
+    if realised is not None:
+        shares = in_order_of_plan(planned_shares(recipe), realised.shares())
+        panels[-1] = replace(panels[-1], title="Mixture, planned")
+        panels.append(Panel("Mixture, realised", shares=shares))
+    return panel_grid(panels, recipe.training.tokens, title=recipe.name)
+
+
+def plot_timelines(recipe: Recipe, path: Path, realised: Realised | None = None) -> None:
+    """Write a plot of every timeline, and of what a run of the recipe read, where given.
 
     Raises:
         UserError: `path` is neither .png nor .svg.
@@ -97,7 +110,7 @@ def plot_timelines(recipe: Recipe, path: Path) -> None:
         raise UserError(
             f"{path}: timelines are drawn as .png or .svg, not as {suffix or 'a file without an ending'!r}."
         )
-    figure = timelines_figure(recipe)
+    figure = timelines_figure(recipe, realised)
     if suffix == ".png":
         with atomic_write(path, "wb") as file:
             file.write(to_png(figure))
