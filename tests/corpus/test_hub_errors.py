@@ -58,7 +58,7 @@ def test_a_private_dataset_with_and_without_a_login(hub, monkeypatch):
 
 def test_a_gated_dataset_is_refused_before_any_work(hub):
     hub.repositories["org/set"].gated = "manual"
-    message = refusal(hub.endpoint)
+    message = refusal(hub.endpoint, files=("*.jsonl",))  # so that no file, not even the card, is asked for
     assert "org/set is gated" in message
     assert f"agree on its page, {hub.endpoint}/datasets/org/set" in message
 

@@ -98,6 +98,7 @@ def test_a_subset_with_a_folder_in_the_card():
         (["global-shard_01_of_10/local-shard_0_of_10/shard_00000000_processed.jsonl.zst"], None, "train",
          ["global-shard_01_of_10/local-shard_0_of_10/shard_00000000_processed.jsonl.zst"]),
         (["data/CC-MAIN-2013-20/0.parquet"], "CC-MAIN-2013-20", "train", ["data/CC-MAIN-2013-20/0.parquet"]),
+        (["train/test_1.jsonl", "validation/train.jsonl"], None, "train", ["train/test_1.jsonl"]),
         (["trainer.jsonl", "latest.jsonl"], None, "train", ["latest.jsonl", "trainer.jsonl"]),
     ],
 )  # fmt: skip

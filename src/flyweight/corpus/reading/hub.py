@@ -116,8 +116,8 @@ def resolve(
 def download(dataset: str, commit: str, path: str, scratch: Path, *, endpoint: str | None = None) -> Path:
     """Bring one file of a dataset below `scratch`, and say where it lies there.
 
-    What an earlier call left of the file is gone on with. Its size and, where the hub tells it, its hash
-    are checked before the file gets its name. One caller at a time for a file in a scratch folder.
+    What an earlier call left of the file is gone on with. Its size and its hash, which the hub tells, are
+    checked before the file gets its name. One caller at a time for a file in a scratch folder.
 
     Args:
         dataset: its id.
@@ -142,12 +142,14 @@ def download(dataset: str, commit: str, path: str, scratch: Path, *, endpoint: s
         facts = _patiently(
             lambda: get_hf_file_metadata(url, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, endpoint=endpoint)
         )
-        if target.is_file() and facts.size in (None, target.stat().st_size):
+        if facts.size is None:
+            raise UserError(f"{dataset}/{path}: {api.endpoint} does not tell the file's size; is it a hub?")
+        if target.is_file() and target.stat().st_size == facts.size:
             return target
         partial.parent.mkdir(parents=True, exist_ok=True)
         for _ in range(2):  # once more from the start when what was gone on with turns out to be spoilt
             _fetch(url, partial, facts.size, f"{dataset}/{path}")
-            if _is_sound(partial, facts.size, facts.etag):
+            if _is_sound(partial, facts.etag):
                 partial.replace(target)
                 return target
             partial.unlink()
@@ -204,30 +206,22 @@ def _patiently(ask: Callable[[], T]) -> T:
     return ask()
 
 
-def _fetch(url: str, partial: Path, size: int | None, name: str) -> None:
-    """Receive until `partial` is whole, going on where the connection broke."""
+def _fetch(url: str, partial: Path, size: int, name: str) -> None:
+    """Receive until `partial` has `size` bytes, going on where the connection broke."""
     most, failures = 0, 0
-    while True:
-        have = _length(partial)
-        if size is not None:
-            if have == size and partial.exists():
-                return
-            if have > size:
-                partial.unlink()
-                have = 0
-            _require_space(partial, size - have)
+    while (have := _length(partial)) != size or not partial.exists():
+        if have > size:
+            partial.unlink()
+            have = 0
         most = max(most, have)
+        _require_space(partial, size - have)
         problem: Exception = UserError(
             f"{name}: the hub ends this file early, time and again; try again later."
         )
         try:
             _receive(url, partial, have)
-            if size is None:
-                return
-        except HfHubHTTPError as error:
-            if error.response.status_code != 416 or not have:
-                raise
-            partial.unlink()  # the part is longer than the file
+        except HfHubHTTPError:
+            raise
         except TRANSPORT_ERRORS as error:
             problem = error
         failures = 0 if _length(partial) > most else failures + 1
@@ -268,14 +262,11 @@ def _require_space(partial: Path, needed: int) -> None:
         )
 
 
-def _is_sound(file: Path, size: int | None, etag: str | None) -> bool:
-    """Whether a file has the promised size and hash; an ETag that is neither SHA-256 nor git's says nothing."""
-    length = file.stat().st_size
-    if size is not None and length != size:
-        return False
+def _is_sound(file: Path, etag: str | None) -> bool:
+    """Whether a file has the promised hash; an ETag that is neither SHA-256 nor git's says nothing."""
     if etag is None or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", etag):
         return True
-    total = hashlib.sha256() if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % length)
+    total = hashlib.sha256() if len(etag) == 64 else hashlib.sha1(b"blob %d\0" % file.stat().st_size)
     with file.open("rb") as stream:
         while chunk := stream.read(_HASH_CHUNK):
             total.update(chunk)
