@@ -1,0 +1,44 @@
+"""TinyDSL of the exact dialect to Python source: statements."""
+
+from __future__ import annotations
+
+import ast
+import warnings
+
+from flyweight.corpus.tinydsl.errors import NotTinyDSL
+from flyweight.corpus.tinydsl.parsing_statements import StatementParser
+
+
+def denormalize(text: str) -> str:
+    """Python source for text of the exact dialect, ending with a line end; it always parses.
+
+    Its syntax tree is that of the source that `normalize(source, "exact")` was given, but for
+    docstrings, comments and formatting.
+
+    Raises:
+        NotTinyDSL: the text is not of the exact dialect; names the line.
+    """
+    parser = StatementParser(text)
+    try:
+        parser.module()
+    except RecursionError:
+        raise NotTinyDSL(parser.number, "nested too deep") from None
+    source = "\n".join(parser.output)
+    source = source + "\n" if source else ""
+    _check(source, parser)
+    return source
+
+
+def _check(source: str, parser: StatementParser) -> None:
+    """What the grammar lets through, such as `1 = 2`, Python itself refuses here."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except (RecursionError, MemoryError):
+        raise NotTinyDSL(parser.number, "nested too deep") from None
+    except SyntaxError as error:
+        line = parser.line_of(error.lineno or 1)
+        raise NotTinyDSL(line, f"Python does not allow this ({error.msg})") from None
+    except ValueError as error:
+        raise NotTinyDSL(1, f"Python does not allow this ({error})") from None
