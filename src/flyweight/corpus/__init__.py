@@ -5,7 +5,7 @@ from flyweight.corpus.manifest import Manifest, SourceManifest, average_weights,
 from flyweight.corpus.opening import OpenCorpus, open_corpus, verify
 from flyweight.corpus.prepare import prepare, train_recipe_tokenizer
 from flyweight.corpus.shards import HeldOut, TokenStream
-from flyweight.corpus.tokenizers.text_tokenizer import TextTokenizer, train_tokenizer
+from flyweight.corpus.tokenizers import TextTokenizer, train_bpe
 
 __all__ = [
     "Document",
@@ -20,7 +20,7 @@ __all__ = [
     "open_corpus",
     "prepare",
     "read_manifest",
+    "train_bpe",
     "train_recipe_tokenizer",
-    "train_tokenizer",
     "verify",
 ]

@@ -16,7 +16,7 @@ from flyweight.corpus.documents import BadRecords
 from flyweight.corpus.shards import Shard
 from flyweight.recipe import Recipe, identity
 
-FORMAT = 1
+FORMAT = 2
 FILE = "manifest.json"
 
 WEIGHT_DECIMALS = 4
@@ -36,6 +36,14 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Removed:
+    """Documents that were left out for one reason."""
+
+    documents: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class SourceManifest:
     """One prepared source."""
 
@@ -47,9 +55,11 @@ class SourceManifest:
     licence: str | None
     train: Split
     held_out: Split
-    unused_documents: int
-    """Held out but beyond corpus.held_out_limit."""
-    unused_bytes: int
+    removed: dict[str, Removed]
+    """By reason: contaminated, exact_duplicate, near_duplicate; `unused`: held out but beyond
+    corpus.held_out_limit."""
+    filtered: int
+    """Records that the source's filter left out."""
     bad_records: dict[str, BadRecords]
     """Skipped records by reason, with the first places."""
     versions: dict[str, str] = field(default_factory=dict)
@@ -78,6 +88,8 @@ class Manifest:
     sources: dict[str, SourceManifest]
     fingerprint: str
     """A hash over the tokenizer and every shard's checksum."""
+    notes: list[str] = field(default_factory=list)
+    """What was found on the way, for people."""
 
 
 def average_weights(recipe: Recipe) -> dict[str, float]:

@@ -11,11 +11,26 @@ import numpy as np
 from flyweight.base import UserError
 from flyweight.corpus.documents import ReadLog
 from flyweight.corpus.manifest import Manifest, Split, read_manifest
-from flyweight.corpus.shards import ArrayFile, HeldOut, TokenStream, checksum, open_array
+from flyweight.corpus.shards import (
+    ArrayFile,
+    HeldOut,
+    LazyArray,
+    TokenStream,
+    check_array,
+    checksum,
+    open_array,
+)
 from flyweight.corpus.tokenizers.text_tokenizer import FILE, TextTokenizer
 from flyweight.recipe import format_bytes
 
 TOKENIZER_FOLDER = "tokenizer"
+
+_REASONS = {
+    "contaminated": "removed as contaminated",
+    "exact_duplicate": "removed as exact duplicates",
+    "near_duplicate": "removed as near duplicates",
+    "unused": "beyond corpus.held_out_limit left unused",
+}
 
 
 @dataclass(frozen=True)
@@ -47,11 +62,14 @@ class OpenCorpus:
                 f"({format_bytes(source.train.bytes)}, {self.bytes_per_token(name):.2f} bytes a token), "
                 f"{source.held_out.tokens:,} held-out tokens of {source.held_out.documents:,} documents"
             )
-            if source.unused_documents:
-                line += f", {source.unused_documents:,} beyond corpus.held_out_limit left unused"
+            for reason, removed in source.removed.items():
+                if removed.documents:
+                    line += f", {removed.documents:,} {_REASONS[reason]}"
+            if source.filtered:
+                line += f", {source.filtered:,} records left out by the filter"
             bad = ReadLog(source.bad_records)
             lines.append(f"{line}; skipped {bad.summary()}" if bad.skipped else line)
-        return lines
+        return lines + self.manifest.notes
 
 
 def open_corpus(folder: Path) -> OpenCorpus:
@@ -85,7 +103,7 @@ def _document_table(folder: Path, split: Split) -> np.ndarray:
 
 
 def _open_stream(folder: Path, split: Split) -> TokenStream:
-    shards = [open_array(folder, shard.tokens) for shard in split.shards]
+    shards = [LazyArray(folder, shard.tokens) for shard in split.shards]
     return TokenStream(shards, lambda: _document_table(folder, split)[:, 0])
 
 
@@ -104,7 +122,7 @@ def verify(folder: Path) -> None:
     manifest = read_manifest(folder)
     damaged = []
     for file in _files(manifest):
-        open_array(folder, file)
+        check_array(folder, file)
         if checksum(folder / file.name) != file.checksum:
             damaged.append(str(folder / file.name))
     if damaged:

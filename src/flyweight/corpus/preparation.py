@@ -1,20 +1,30 @@
-"""The parts of a corpus folder: tokenizer, sources, manifest; each is kept when it is already there."""
+"""The making of one corpus folder: read, decide, train the tokenizer, encode, assemble.
+
+Every stage is jobs whose results lie in the folder `.work` under keys of all that decided them. So an
+attempt that was stopped goes on where it was, and a changed recipe does again just what it changes.
+The folder is removed when the manifest is written.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from flyweight.base import UserError, atomic_folder, read_json, write_json
-from flyweight.corpus.documents import Document
-from flyweight.corpus.held_out import LEAST_HELD_OUT, is_held_out
+from flyweight.corpus.cleaning.contamination import EvaluationIndex
+from flyweight.corpus.cleaning.evaluation_sets import build_index
+from flyweight.corpus.engine import Executor, Job, job_key, run_jobs
 from flyweight.corpus.manifest import (
     FORMAT,
     Manifest,
+    Removed,
     SourceManifest,
-    Split,
     TokenizerManifest,
     average_weights,
     configuration,
@@ -27,41 +37,72 @@ from flyweight.corpus.manifest import (
 from flyweight.corpus.opening import TOKENIZER_FOLDER
 from flyweight.corpus.reading import builtin
 from flyweight.corpus.reading.source import SourceReader
-from flyweight.corpus.shards import ShardWriter, token_dtype
-from flyweight.corpus.survey import Survey, second_pass, survey, tokenizer_sample
-from flyweight.corpus.tokenizers.text_tokenizer import TextTokenizer, train_tokenizer
+from flyweight.corpus.stages.decide import Decision, Gathered, count_fates, describe_left_out, merged_log
+from flyweight.corpus.stages.encode import EncodeSettings, assemble, encode_chunk
+from flyweight.corpus.stages.fates import REMOVED, Fate, fates_digest, load_fates
+from flyweight.corpus.stages.read import ReadPart, ReadSettings, load_part, read_part
+from flyweight.corpus.stages.removed import write_removed
+from flyweight.corpus.stages.sample import Sample, first_texts, tokenizer_sample
+from flyweight.corpus.tokenizers import TextTokenizer, open_encoder, train
+from flyweight.corpus.tokenizers.training import most_sample
 from flyweight.recipe import Recipe
 
 Progress = Callable[[str, float], None]
 """Takes what is being done, and the share of it that is done."""
 
-BATCH_BYTES = 1_000_000
-"""Text that is encoded at once."""
+WORK = ".work"
 
-_UNLIMITED = 1 << 62
+ENCODER_SAMPLES = 20
+"""Documents of each source on which the fast encoder must agree with the saved tokenizer."""
 
 
-def _folder_name(source: str) -> str:
+def folder_name(source: str) -> str:
     """A name for the source's folder; names that are no file names get a hash to stay different."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", source)
     return safe if safe == source else f"{safe}-{digest(source)}"
 
 
+@dataclass(frozen=True)
+class Decided:
+    """That the fates of all documents lie in their files."""
+
+    drops: dict[Fate, list[np.ndarray]]
+    """By kind of duplicate, arrays of groups.DROPPED."""
+    key: str
+    """A hash of all documents and their fates."""
+
+
 @dataclass
 class Preparation:
-    """The making of one corpus folder, part by part."""
+    """The making of one corpus folder."""
 
     recipe: Recipe
     folder: Path
     readers: dict[str, SourceReader]
+    executor: Executor
     progress: Progress
-    surveys: dict[str, Survey] = field(default_factory=dict)
+    adopted: TextTokenizer | None = None
+    """The tokenizer that the recipe adopts."""
+    notes: list[str] = field(default_factory=list)
+    """What was found on the way, for people."""
+
+    @property
+    def work(self) -> Path:
+        """Where unfinished work lies."""
+        return self.folder / WORK
+
+    @property
+    def fates(self) -> Path:
+        """Where the fates lie."""
+        return self.work / "fates"
 
     def run(self) -> None:
         """Make every part that is not there yet, then write the manifest."""
-        tokenizer = self.tokenizer()
-        sources = {name: self.source(name, tokenizer) for name in self.readers}
+        tokenizer = self.tokenizer
+        folders = self._encoded(tokenizer)
+        sources = {name: self._source(name, tokenizer, folders[name]) for name in self.readers}
         settings = configuration(self.recipe)
+        write_removed(self.folder, self.gathered, self.readers, self.fates, self.decided.drops, self._index)
         write_manifest(
             self.folder,
             Manifest(
@@ -73,173 +114,226 @@ class Preparation:
                 ),
                 sources=sources,
                 fingerprint=fingerprint(tokenizer.fingerprint, sources),
+                notes=self.notes,
             ),
         )
 
+    def _report(self, stage: str) -> Callable[[float], None]:
+        self.progress(stage, 0.0)
+        return lambda share: self.progress(stage, share)
+
+    @property
+    def _index_folder(self) -> Path:
+        return self.work / "evaluation-sets"
+
+    @cached_property
+    def _index(self) -> EvaluationIndex | None:
+        """The evaluation sets' runs of 13 words."""
+        sets = self.recipe.corpus.decontaminate
+        if not sets:
+            return None
+        report = self._report("reading the evaluation sets")
+        index = build_index(sets, self._index_folder)
+        report(1.0)
+        return index
+
+    @cached_property
+    def gathered(self) -> Gathered:
+        """All documents, read; parts that an earlier attempt read are kept."""
+        corpus = self.recipe.corpus
+        index = self._index
+        settings = ReadSettings(
+            self.recipe.seed, corpus.near_duplicates != "keep", str(self._index_folder) if index else None
+        )
+        found: dict[str, list[ReadPart | None]] = {}
+        jobs: list[Job] = []
+        places: list[tuple[str, int]] = []
+        for name, reader in self.readers.items():
+            key = job_key("read", self._reading_settings(name), settings.near, index and index.key)
+            found[name] = []
+            for part in reader.parts:
+                folder = self.work / "read" / folder_name(name) / f"{part.number:06d}"
+                done = load_part(folder, key, part)
+                found[name].append(done)
+                if done is None:
+                    arguments = (reader, part, settings, key, str(folder), str(self.work / "downloads"))
+                    jobs.append(
+                        Job(read_part, arguments, f"reading {name}, part {part.number}", max(1, part.size))
+                    )
+                    places.append((name, part.number))
+
+        def is_needed(number: int, results: list[Any]) -> bool:
+            for (name, part), result in zip(places, results, strict=True):
+                found[name][part] = result or found[name][part]
+            name, _ = places[number]
+            return not _is_enough(found[name], self.readers[name].source.limit)
+
+        results = run_jobs(self.executor, jobs, self._report("reading"), is_needed)
+        for (name, part), result in zip(places, results, strict=True):
+            found[name][part] = result or found[name][part]
+        self.progress("reading", 1.0)
+        return Gathered(
+            {name: _up_to(parts, self.readers[name].source.limit) for name, parts in found.items()}
+        )
+
+    def _reading_settings(self, name: str) -> list[object]:
+        """All keys of the recipe on which the documents of a source depend."""
+        prefix = f"sources.{name}."
+        values = configuration(self.recipe)
+        own = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+        held_out = self.recipe.corpus.held_out, self.recipe.corpus.held_out_limit
+        conversion = self.readers[name].conversion
+        return [own, conversion.chat_template, conversion.special_tokens, self.recipe.seed, held_out]
+
+    @cached_property
+    def decided(self) -> Decided:
+        """The fates of all documents; what is held out must not shape the tokenizer either."""
+        decision = Decision(
+            self.readers,
+            self.gathered,
+            self.recipe.corpus,
+            self.executor,
+            self.fates,
+            self.work / "groups",
+            self.progress,
+        )
+        drops = decision.run()
+        chunks = range(len(self.gathered.chunks))
+        key = job_key(self.gathered.key(), [fates_digest(self.fates, number) for number in chunks])
+        return Decided(drops, key)
+
+    @cached_property
     def tokenizer(self) -> TextTokenizer:
         """The corpus's tokenizer: kept from an earlier attempt, adopted, or trained."""
         settings = self.recipe.tokenizer
-        adopted = None
-        if settings.kind == "existing":
-            adopted = self._adopted_tokenizer()
-        inputs = {name: reader.inputs for name, reader in self.readers.items()}
-        key = digest([FORMAT, configuration(self.recipe), inputs, adopted.fingerprint if adopted else None])
         place = self.folder / TOKENIZER_FOLDER
+        adopted = self.adopted
+        decided = self.decided
+        weights = average_weights(self.recipe)
+        decides = adopted.fingerprint if adopted else [settings.model_dump(mode="json"), weights, decided.key]
+        key = job_key("tokenizer", decides)
         if (place / "key.json").is_file() and read_json(place / "key.json") == key:
             return TextTokenizer.load(place, settings.end_of_text)
-        tokenizer = adopted or self._trained_tokenizer()
+        tokenizer = adopted or self._trained_tokenizer(weights)
         with atomic_folder(place) as temporary:
             tokenizer.save(temporary)
             write_json(temporary / "key.json", key)
         return tokenizer
 
-    def _adopted_tokenizer(self) -> TextTokenizer:
-        settings = self.recipe.tokenizer
-        if settings.path is None:
-            origin = f" It comes from {settings.origin}." if settings.origin else ""
-            raise UserError(
-                f"tokenizer.path: the recipe adopts an existing tokenizer; set tokenizer.path to its "
-                f"tokenizer.json or folder.{origin}"
-            )
-        tokenizer = TextTokenizer.load(Path(settings.path).expanduser(), settings.end_of_text)
-        if tokenizer.vocab_size > self.recipe.model.vocab_size:
-            raise UserError(
-                f"{settings.path}: this tokenizer has {tokenizer.vocab_size:,} entries, more than "
-                f"model.vocab_size ({self.recipe.model.vocab_size:,})."
-            )
+    def _trained_tokenizer(self, weights: dict[str, float]) -> TextTokenizer:
+        settings, chunks = self.recipe.tokenizer, self.gathered.chunks
+        most = most_sample(settings)
+        samples = {
+            name: Sample(chunks, self.gathered.numbers(name), self.fates, round(weights[name] * most))
+            for name in self.readers
+        }
+        size = min(most, sum(sample.bytes for sample in samples.values()))
+        report = self._report("training the tokenizer")
+        tokenizer = train(
+            settings, tokenizer_sample(samples, weights, size, lambda share: report(0.9 * share))
+        )
+        report(1.0)
         return tokenizer
 
-    def _trained_tokenizer(self) -> TextTokenizer:
-        settings, weights = self.recipe.tokenizer, average_weights(self.recipe)
-        surveys = {name: self.survey(name, round(weights[name] * settings.sample)) for name in self.readers}
-        stage = "training the tokenizer"
-        self.progress(stage, 0.0)
-        # By the joint thresholds, known only now: what is held out must not shape the tokenizer either.
-        texts = {name: found.sample.texts(self.threshold(name)) for name, found in surveys.items()}
-        size = min(settings.sample, sum(found.bytes for found in surveys.values()))
-        sample = tokenizer_sample(texts, weights, size, lambda share: self.progress(stage, 0.9 * share))
-        tokenizer = train_tokenizer(sample, settings.vocab_size, settings.pattern, settings.end_of_text)
-        for found in surveys.values():
-            found.sample.clear()
-        self.progress(stage, 1.0)
-        return tokenizer
+    def _encoded(self, tokenizer: TextTokenizer) -> dict[str, list[str]]:
+        """The folder of every encoded chunk, by source; those of an earlier attempt are kept."""
+        chunks = self.gathered.chunks
+        samples = {
+            name: first_texts(chunks, self.gathered.numbers(name), self.fates, ENCODER_SAMPLES)
+            for name in self.readers
+        }
+        choice = open_encoder(tokenizer, samples)
+        if choice.name != "gigatoken":
+            self.notes.append(f"encoding with tokenizers: {choice.reason}")
+        settings = EncodeSettings(
+            str(self.folder / TOKENIZER_FOLDER), self.recipe.tokenizer.end_of_text, choice.name
+        )
+        jobs, folders = [], {}
+        for name, parts in self.gathered.parts.items():
+            inputs = [(part, chunk) for part in parts for chunk in part.chunks]
+            folders[name] = []
+            for number, (part, chunk) in zip(self.gathered.numbers(name), inputs, strict=True):
+                folder = str(
+                    self.work / "encoded" / f"{folder_name(name)}-{Path(chunk.folder).name}-{chunk.number}"
+                )
+                key = job_key(
+                    "encode",
+                    tokenizer.fingerprint,
+                    part.key,
+                    part.content,
+                    chunk.number,
+                    fates_digest(self.fates, number),
+                )
+                arguments = (chunk, number, str(self.fates), settings, tokenizer.fingerprint, key, folder)
+                jobs.append(Job(encode_chunk, arguments, f"encoding {name}", chunk.bytes))
+                folders[name].append(folder)
+        run_jobs(self.executor, jobs, self._report("encoding"))
+        self.progress("encoding", 1.0)
+        return folders
 
-    def survey(self, name: str, quota: int = 0) -> Survey:
-        """The first pass over a source, once."""
-        if name in self.surveys:
-            return self.surveys[name]
-        reader = self.readers[name]
-        stage = f"reading {name}"
-        self.progress(stage, 0.0)
-        spool = self.folder / f".{_folder_name(name)}.spool.tmp" if reader.source.kind == "builtin" else None
-        found = survey(reader, quota, spool, lambda share: self.progress(stage, share))
-        self.progress(stage, 1.0)
-        self.surveys[name] = found
-        return found
-
-    def threshold(self, name: str) -> int:
-        """The split threshold of a source; all sources of modules share one: code and prose stay together."""
-        together = [name]
-        if self.readers[name].is_modules:
-            together = [other for other, reader in self.readers.items() if reader.is_modules]
-        return max(self.survey(other).threshold for other in together)
-
-    def source(self, name: str, tokenizer: TextTokenizer) -> SourceManifest:
-        """One source as shards: kept from an earlier attempt, or made."""
-        reader = self.readers[name]
-        key = digest(self._decides(name, tokenizer))
-        place = f"sources/{_folder_name(name)}"
+    def _source(self, name: str, tokenizer: TextTokenizer, folders: Sequence[str]) -> SourceManifest:
+        """One source as shards: kept from an earlier attempt, or put together."""
+        reader, numbers = self.readers[name], self.gathered.numbers(name)
+        place = f"sources/{folder_name(name)}"
+        key = job_key("shards", FORMAT, [read_json(Path(folder) / "key.json") for folder in folders])
         done = read_source(self.folder / place)
         if done is not None and done.key == key:
             return done
-        threshold, found = self.threshold(name), self.survey(name)
-        with atomic_folder(self.folder / place) as temporary:
-            train = ShardWriter(temporary, "train", place, token_dtype(tokenizer.vocab_size))
-            held_out = ShardWriter(
-                temporary, "held_out", place, token_dtype(tokenizer.vocab_size), most=_UNLIMITED
+        counts = count_fates(self.fates, numbers)
+        log = merged_log(self.gathered.parts[name])
+        if not counts[Fate.TRAIN] or not counts[Fate.HELD_OUT]:
+            raise UserError(
+                f"source {name!r}: too little text for the held-out split: {counts[Fate.TRAIN]:,} documents are "
+                f"left to train on and {counts[Fate.HELD_OUT]:,} to hold out "
+                f"({describe_left_out(log, reader, counts)}); add text, or take the source out."
             )
-            try:
-                unused = self._write(name, tokenizer, threshold, found, train, held_out)
-                sides = [_split(train), _split(held_out)]
-            finally:
-                train.abandon()
-                held_out.abandon()
-            if not train.documents:
-                raise UserError(
-                    f"source {name!r}: too little text for the held-out split: all {found.documents:,} "
-                    f"documents fall on the held-out side; add text, or take the source out."
-                )
+        with atomic_folder(self.folder / place) as temporary:
+            splits = assemble(folders, tokenizer.vocab_size, temporary, place)
             manifest = SourceManifest(
                 key=key,
                 kind=reader.source.kind,
                 inputs=reader.inputs,
                 licence=reader.source.licence,
-                train=sides[0],
-                held_out=sides[1],
-                unused_documents=unused[0],
-                unused_bytes=unused[1],
-                bad_records=found.log.bad,
+                train=splits["train"],
+                held_out=splits["held_out"],
+                removed={fate.name.lower(): self._removed(name, fate) for fate in (*REMOVED, Fate.UNUSED)},
+                filtered=log.filtered,
+                bad_records=log.bad,
                 versions=builtin.versions() if reader.is_modules else {},
             )
             write_source(temporary, manifest)
-        if found.spool is not None:
-            found.spool.unlink(missing_ok=True)
         return manifest
 
-    def _decides(self, name: str, tokenizer: TextTokenizer) -> list[object]:
-        prefix = f"sources.{name}."
-        settings = configuration(self.recipe)
-        own = {key: settings[key] for key in settings if key.startswith((prefix, "corpus.")) or key == "seed"}
-        # The sources of modules share one split threshold, so each depends on all of them.
-        modules = [
-            reader.source.model_dump(mode="json", exclude={"licence"})
-            for reader in self.readers.values()
-            if reader.is_modules and self.readers[name].is_modules
-        ]
-        return [FORMAT, own, self.readers[name].inputs, tokenizer.fingerprint, modules]
-
-    def _write(
-        self,
-        name: str,
-        tokenizer: TextTokenizer,
-        threshold: int,
-        found: Survey,
-        train: ShardWriter,
-        held_out: ShardWriter,
-    ) -> tuple[int, int]:
-        """Encode a source's documents into its two sides; returns documents and bytes left unused."""
-        stage, seed, limit = f"encoding {name}", self.recipe.seed, self.recipe.corpus.held_out_limit
-        unused_documents = unused_bytes = done = 0
-        self.progress(stage, 0.0)
-        for batch in _batches(second_pass(self.readers[name], found)):
-            ids = tokenizer.encode_batch([document.text for document in batch])
-            for document, tokens in zip(batch, ids, strict=True):
-                tokens.append(tokenizer.end_of_text)
-                size = document.size
-                done += size
-                if not is_held_out(document, seed, threshold):
-                    train.write(tokens, size)
-                elif held_out.documents < LEAST_HELD_OUT or held_out.bytes + size <= limit:
-                    held_out.write(tokens, size)
-                else:
-                    unused_documents += 1
-                    unused_bytes += size
-            self.progress(stage, min(1.0, done / found.bytes))
-        return unused_documents, unused_bytes
+    def _removed(self, name: str, fate: Fate) -> Removed:
+        chunks, documents, size = self.gathered.chunks, 0, 0
+        for number in self.gathered.numbers(name):
+            rows = load_fates(self.fates, number) == fate
+            documents += int(rows.sum())
+            size += int(chunks[number].facts()["size"][rows].sum())
+        return Removed(documents, size)
 
 
-def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    batch: list[Document] = []
-    size = 0
-    for document in documents:
-        batch.append(document)
-        size += document.size
-        if size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _is_enough(parts: Sequence[ReadPart | None], limit: int | None) -> bool:
+    """Whether the first parts, as far as they are all there, reach the limit."""
+    if limit is None:
+        return False
+    total = 0
+    for part in parts:
+        if part is None:
+            return False
+        total += part.bytes
+        if total >= limit:
+            return True
+    return False
 
 
-def _split(writer: ShardWriter) -> Split:
-    return Split(writer.documents, writer.tokens, writer.bytes, writer.close())
+def _up_to(parts: Sequence[ReadPart | None], limit: int | None) -> list[ReadPart]:
+    """The parts as far as the limit; what a worker read beyond it does not count."""
+    kept, total = [], 0
+    for part in parts:
+        if limit is not None and total >= limit:
+            break
+        assert part is not None
+        kept.append(part)
+        total += part.bytes
+    return kept

@@ -1,8 +1,8 @@
 """From the recipe's sources to a corpus folder: split, tokenizer, shards, manifest.
 
 A corpus folder is finished when its manifest is there, which is written last. Before that, every
-finished part (the tokenizer, each source) is a folder of its own that appeared whole and carries a
-key of all that decided it; the next attempt keeps the parts whose keys still fit.
+finished piece of work is a folder of its own that appeared whole and carries a key of all that
+decided it; the next attempt keeps the pieces whose keys still fit.
 """
 
 from __future__ import annotations
@@ -11,25 +11,34 @@ import contextlib
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from flyweight.base import UserError, exclusive
+from flyweight.corpus.engine import Executor, InProcess, open_executor
 from flyweight.corpus.manifest import FILE, configuration
 from flyweight.corpus.opening import OpenCorpus, open_corpus
-from flyweight.corpus.preparation import Preparation, Progress
+from flyweight.corpus.preparation import WORK, Preparation, Progress
 from flyweight.corpus.reading.source import SourceReader, open_source
-from flyweight.corpus.tokenizers.text_tokenizer import TextTokenizer
+from flyweight.corpus.tokenizers import TextTokenizer, adopt
 from flyweight.recipe import Recipe
 
 _MARK = ".preparing"
 
+SMALL = 8_000_000
+"""Bytes of input that are read faster in this process than new processes can start."""
 
-def prepare(recipe: Recipe, folder: Path, progress: Progress | None = None) -> OpenCorpus:
+
+def prepare(
+    recipe: Recipe, folder: Path, progress: Progress | None = None, engine: Literal["local", "ray"] = "local"
+) -> OpenCorpus:
     """The corpus of `recipe` in `folder`: opened if it is there, finished if it was begun, else made.
 
     Args:
         recipe: its tokenizer, sources, corpus section, seed and mixture decide the corpus.
         folder: a new or empty folder, or one that an earlier call made.
         progress: called with the stage and the share of it that is done.
+        engine: `local`: processes of this machine, as many as execution.workers says. `ray`: tasks on a Ray
+            cluster whose machines share the folder's file system. The corpus is the same.
 
     Raises:
         UserError: a source that is missing or too small, a file that cannot be read, a folder of
@@ -40,7 +49,8 @@ def prepare(recipe: Recipe, folder: Path, progress: Progress | None = None) -> O
         _check_same_corpus(corpus, recipe)
     else:
         _check_usable(folder)
-        readers = _open_sources(recipe)
+        adopted = _adopted_tokenizer(recipe)
+        readers = _open_sources(recipe, adopted)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -50,8 +60,10 @@ def prepare(recipe: Recipe, folder: Path, progress: Progress | None = None) -> O
             f"{folder}: another process is preparing this corpus right now; wait for it to end.",
         ):
             _sweep(folder)
-            Preparation(recipe, folder, readers, progress or _silent).run()
+            with _executor(recipe, readers, engine) as executor:
+                Preparation(recipe, folder, readers, executor, progress or _silent, adopted).run()
             _sweep(folder)
+            shutil.rmtree(folder / WORK, ignore_errors=True)
         corpus = open_corpus(folder)
     _check_fits(corpus, recipe)
     return corpus
@@ -64,14 +76,45 @@ def train_recipe_tokenizer(recipe: Recipe, progress: Progress | None = None) -> 
         UserError: as `prepare`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        readers = _open_sources(recipe)
-        return Preparation(recipe, Path(folder), readers, progress or _silent).tokenizer()
+        adopted = _adopted_tokenizer(recipe)
+        readers = _open_sources(recipe, adopted)
+        with _executor(recipe, readers, "local") as executor:
+            return Preparation(
+                recipe, Path(folder), readers, executor, progress or _silent, adopted
+            ).tokenizer
 
 
-def _open_sources(recipe: Recipe) -> dict[str, SourceReader]:
-    return {
-        name: open_source(name, source, recipe.seed, recipe.corpus) for name, source in recipe.sources.items()
-    }
+def _open_sources(recipe: Recipe, adopted: TextTokenizer | None) -> dict[str, SourceReader]:
+    special = adopted.special_tokens if adopted else ()
+    return {name: open_source(name, source, recipe, special) for name, source in recipe.sources.items()}
+
+
+def _adopted_tokenizer(recipe: Recipe) -> TextTokenizer | None:
+    settings = recipe.tokenizer
+    if settings.kind != "existing":
+        return None
+    if settings.path is None:
+        origin = f" It comes from {settings.origin}." if settings.origin else ""
+        raise UserError(
+            f"tokenizer.path: the recipe adopts an existing tokenizer; set tokenizer.path to its "
+            f"tokenizer.json or folder.{origin}"
+        )
+    tokenizer = adopt(Path(settings.path).expanduser(), settings.end_of_text)
+    if tokenizer.vocab_size > recipe.model.vocab_size:
+        raise UserError(
+            f"{settings.path}: this tokenizer has {tokenizer.vocab_size:,} entries, more than "
+            f"model.vocab_size ({recipe.model.vocab_size:,})."
+        )
+    return tokenizer
+
+
+def _executor(recipe: Recipe, readers: dict[str, SourceReader], engine: Literal["local", "ray"]) -> Executor:
+    workers = recipe.execution.workers
+    if engine == "local" and workers == "auto":
+        parts = [part for reader in readers.values() for part in reader.parts]
+        if sum(part.size for part in parts) < SMALL:
+            return InProcess()
+    return open_executor(engine, workers)
 
 
 def _silent(stage: str, share: float) -> None:
@@ -86,11 +129,11 @@ def _check_same_corpus(corpus: OpenCorpus, recipe: Recipe) -> None:
         with contextlib.suppress(UserError, OSError):
             if name in manifest.sources:
                 key = f"sources.{name}.path"
-                new[key] = open_source(name, source, recipe.seed, recipe.corpus).inputs
+                new[key] = open_source(name, source, recipe).inputs
                 old[key] = manifest.sources[name].inputs
     if recipe.tokenizer.kind == "existing" and recipe.tokenizer.path:
         with contextlib.suppress(UserError):
-            found = TextTokenizer.load(Path(recipe.tokenizer.path).expanduser(), recipe.tokenizer.end_of_text)
+            found = adopt(Path(recipe.tokenizer.path).expanduser(), recipe.tokenizer.end_of_text)
             new["tokenizer.path"] = found.fingerprint
             old["tokenizer.path"] = corpus.tokenizer.fingerprint
     differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
@@ -132,7 +175,7 @@ def _check_fits(corpus: OpenCorpus, recipe: Recipe) -> None:
 def _sweep(folder: Path) -> None:
     """Remove what an attempt that was killed left half-written."""
     for place in (folder, folder / "sources"):
-        for left in place.glob(".*.tmp"):
+        for left in (*place.glob(".*.tmp"), *(folder / WORK).rglob(".*.tmp")):
             if left.is_dir():
                 shutil.rmtree(left, ignore_errors=True)
             else:

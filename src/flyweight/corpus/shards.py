@@ -7,6 +7,7 @@ end_of_text. Beside every shard lies one of int64 with (tokens, bytes) of each d
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Callable, Sequence
@@ -25,6 +26,9 @@ HEADER_BYTES = _HEADER.size
 
 SHARD_TOKENS = 100_000_000
 """A shard is closed by the document that takes it past this."""
+
+MOST_MAPPED = 128
+"""Shards that are mapped at a time: each mapping holds an open file, and a process may have few of them."""
 
 LARGEST_UINT16_VOCABULARY = 65_535
 
@@ -102,21 +106,38 @@ class ShardWriter:
         self._folder, self._prefix, self._place = folder, prefix, place
         self._dtype, self._most = dtype, most
         self._writer: ArrayWriter | None = None
-        self._lengths: list[tuple[int, int]] = []
+        self._lengths: list[np.ndarray] = []
         self.shards: list[Shard] = []
         self.tokens = self.documents = self.bytes = 0
 
     def write(self, ids: Sequence[int], size: int) -> None:
         """Append one document: its ids, end_of_text included, and the bytes of its text."""
-        if self._writer is None:
-            self._writer = ArrayWriter(self._folder / f"{self._name}.tokens", self._dtype)
-        self._writer.write(np.array(ids, dtype=np.int64))
-        self._lengths.append((len(ids), size))
-        self.tokens += len(ids)
-        self.documents += 1
-        self.bytes += size
-        if self._writer.items >= self._most:
-            self._close_shard()
+        self.write_documents(np.array(ids, dtype=np.int64), np.array([[len(ids), size]], dtype=np.int64))
+
+    def write_documents(self, tokens: np.ndarray, documents: np.ndarray) -> None:
+        """Append documents.
+
+        Args:
+            tokens: (tokens,), of one document after another, an end_of_text after each.
+            documents: (documents, 2) int64, tokens and bytes of each.
+        """
+        ends = np.cumsum(documents[:, 0])
+        begin = row = 0
+        while row < len(documents):
+            if self._writer is None:
+                self._writer = ArrayWriter(self._folder / f"{self._name}.tokens", self._dtype)
+            room = max(0, self._most - self._writer.items)
+            # The document that reaches the bound is the shard's last.
+            last = min(len(documents), int(np.searchsorted(ends, begin + room)) + 1)
+            end = int(ends[last - 1])
+            self._writer.write(tokens[begin:end])
+            self._lengths.append(documents[row:last])
+            self.tokens += end - begin
+            self.documents += last - row
+            self.bytes += int(documents[row:last, 1].sum())
+            begin, row = end, last
+            if self._writer.items >= self._most:
+                self._close_shard()
 
     @property
     def _name(self) -> str:
@@ -127,7 +148,7 @@ class ShardWriter:
         name = self._name
         tokens = self._writer.close(f"{self._place}/{name}.tokens")
         lengths = ArrayWriter(self._folder / f"{name}.documents", _DTYPES[8])
-        lengths.write(np.array(self._lengths, dtype=np.int64).reshape(-1))
+        lengths.write(np.concatenate(self._lengths).reshape(-1))
         self.shards.append(Shard(tokens, lengths.close(f"{self._place}/{name}.documents")))
         self._writer, self._lengths = None, []
 
@@ -145,6 +166,16 @@ class ShardWriter:
 
 def open_array(folder: Path, file: ArrayFile) -> np.ndarray:
     """Map a file's items into memory, in constant time: header and size are checked, the checksum is not.
+
+    Raises:
+        UserError: missing, truncated, foreign, or of a newer format.
+    """
+    check_array(folder, file)
+    return _mapped(folder / file.name, file.item_bytes, file.items)
+
+
+def check_array(folder: Path, file: ArrayFile) -> None:
+    """Compare a file's header and size with the manifest, in constant time.
 
     Raises:
         UserError: missing, truncated, foreign, or of a newer format.
@@ -180,7 +211,28 @@ def open_array(folder: Path, file: ArrayFile) -> np.ndarray:
     if size != file.size:
         what = "truncated shard" if size < file.size else "shard with a tail that does not belong to it"
         raise UserError(f"{path}: {what}: found {size:,} bytes, expected {file.size:,}. {again}")
+
+
+def _mapped(path: Path, item_bytes: int, items: int) -> np.ndarray:
     return np.memmap(path, dtype=_DTYPES[item_bytes], mode="r", offset=HEADER_BYTES, shape=(items,))
+
+
+_recently_mapped = functools.lru_cache(maxsize=MOST_MAPPED)(_mapped)
+
+
+class LazyArray:
+    """A file's items, mapped into memory while they are among the MOST_MAPPED that were touched last."""
+
+    def __init__(self, folder: Path, file: ArrayFile) -> None:
+        """Check `file`, as `check_array` does."""
+        check_array(folder, file)
+        self._place = (folder / file.name, file.item_bytes, file.items)
+
+    def __len__(self) -> int:
+        return self._place[2]
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return _recently_mapped(*self._place)[part]
 
 
 def checksum(path: Path) -> str:
@@ -197,8 +249,10 @@ def checksum(path: Path) -> str:
 class TokenStream:
     """The training tokens of a source: all its shards, one after another, as a ring."""
 
-    def __init__(self, shards: Sequence[np.ndarray], document_tokens: Callable[[], np.ndarray]) -> None:
-        """Join `shards` (1-D arrays); `document_tokens` reads the documents' lengths when first needed."""
+    def __init__(
+        self, shards: Sequence[np.ndarray | LazyArray], document_tokens: Callable[[], np.ndarray]
+    ) -> None:
+        """Join `shards` (1-D); `document_tokens` reads the documents' lengths when first needed."""
         self._shards = list(shards)
         self._ends = np.cumsum([len(shard) for shard in shards])
         self._document_tokens = document_tokens

@@ -1,0 +1,1 @@
+"""The stages of a preparation: read, group, decide what becomes of each document, encode, assemble."""

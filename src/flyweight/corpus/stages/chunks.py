@@ -1,0 +1,177 @@
+"""Chunks: documents on their way from a source to token shards, and what is known of each of them.
+
+A chunk holds at most CHUNK_BYTES of text and CHUNK_DOCUMENTS documents, so that whatever a stage does
+with one fits into a small machine's memory, however large the corpus. In a part's folder, chunk n is
+
+    documents-n.arrow   the documents' text (UTF-8) and marks, compressed with zstd
+    facts-n.npy         FACTS of each document
+    exact-n.npy         KEYED by the whole text, sorted
+    near-n.npy          KEYED by each MinHash band, sorted; only where near duplicates are looked for
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+CHUNK_BYTES = 64_000_000
+CHUNK_DOCUMENTS = 200_000
+
+FACTS = np.dtype(
+    [
+        ("size", "<u4"),  # bytes of the text
+        ("split", "<u8"),  # the split hash; 0 or the largest where the source has decided
+        ("draw", "<u8"),  # a keyed hash: the tokenizer's sample are the documents with the smallest
+        ("contaminated", "<i2"),  # number of the evaluation set that it shares 13 words with, or -1
+    ]
+)
+KEYED = np.dtype([("key", "<u8"), ("check", "<u8"), ("row", "<u4")])
+"""A document under a key: equal (key, check) are one group; `key` is spread evenly over 64 bits."""
+
+_SCHEMA = pa.schema([("text", pa.large_binary()), ("marks", pa.list_(pa.int32()))])
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One finished chunk."""
+
+    folder: str
+    """Of its part."""
+    number: int
+    """Within its part."""
+    documents: int
+    bytes: int
+
+    def path(self, what: str, suffix: str = "npy") -> Path:
+        """The file of this chunk that is called `what`."""
+        return Path(self.folder) / f"{what}-{self.number:04d}.{suffix}"
+
+    def facts(self) -> np.ndarray:
+        """(documents,) of FACTS, memory-mapped."""
+        return np.load(self.path("facts"), mmap_mode="r")
+
+    def texts(self) -> Iterator[tuple[list[bytes], list[tuple[tuple[int, int], ...]]]]:
+        """The documents in batches: their texts in UTF-8, and their marks."""
+        with pa.memory_map(str(self.path("documents", "arrow"))) as source:
+            reader = pyarrow.ipc.open_file(source)
+            for index in range(reader.num_record_batches):
+                batch = reader.get_batch(index)
+                marks = batch.column(1)
+                yield (
+                    batch.column(0).to_pylist(),
+                    [()] * len(batch)
+                    if marks.null_count == len(batch)
+                    else [_pairs(one) for one in marks.to_pylist()],
+                )
+
+    def text(self, row: int) -> str:
+        """The text of one document."""
+        with pa.memory_map(str(self.path("documents", "arrow"))) as source:
+            reader = pyarrow.ipc.open_file(source)
+            for index in range(reader.num_record_batches):
+                batch = reader.get_batch(index)
+                if row < len(batch):
+                    return batch.column(0)[row].as_py().decode("utf-8")
+                row -= len(batch)
+        raise AssertionError("a row beyond the chunk's last")
+
+
+def _pairs(flat: list[int] | None) -> tuple[tuple[int, int], ...]:
+    return tuple(zip(flat[::2], flat[1::2], strict=True)) if flat else ()
+
+
+class ChunkWriter:
+    """Writes batches of documents into the chunks of a part."""
+
+    def __init__(self, folder: Path, final: Path) -> None:
+        """Write into `folder`, which will be renamed to `final`."""
+        self._folder, self._final = folder, final
+        self.chunks: list[Chunk] = []
+        self._documents: pyarrow.ipc.RecordBatchFileWriter | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._facts: list[np.ndarray] = []
+        self._exact: list[np.ndarray] = []
+        self._near: list[np.ndarray] = []
+        self._rows = self._bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._close()
+        elif self._documents is not None:
+            self._documents.close()
+
+    def write(
+        self,
+        texts: Sequence[bytes],
+        marks: Sequence[Sequence[tuple[int, int]]],
+        facts: np.ndarray,
+        exact: np.ndarray,
+        near: np.ndarray | None,
+    ) -> None:
+        """Append a batch.
+
+        Args:
+            texts: of the documents, in UTF-8.
+            marks: of the documents.
+            facts: (documents,) of FACTS.
+            exact: (documents, 2) uint64, the hash of each text.
+            near: (documents, bands) uint64 MinHash band keys, or None.
+        """
+        if self._documents is None:
+            options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+            path = self._folder / f"documents-{len(self.chunks):04d}.arrow"
+            self._documents = pyarrow.ipc.new_file(str(path), _SCHEMA, options=options)
+        flat = [[place for pair in one for place in pair] if one else None for one in marks]
+        self._documents.write_batch(
+            pa.record_batch(
+                [pa.array(texts, pa.large_binary()), pa.array(flat, pa.list_(pa.int32()))], schema=_SCHEMA
+            )
+        )
+        rows = np.arange(self._rows, self._rows + len(texts), dtype=np.uint32)
+        self._facts.append(facts)
+        self._exact.append(_keyed(exact[:, 0], exact[:, 1], rows))
+        if near is not None:
+            bands = np.broadcast_to(np.arange(near.shape[1], dtype=np.uint64), near.shape)
+            self._near.append(_keyed(near.ravel(), bands.ravel(), np.repeat(rows, near.shape[1])))
+        self._rows += len(texts)
+        self._bytes += int(facts["size"].sum(dtype=np.int64))
+        if self._bytes >= CHUNK_BYTES or self._rows >= CHUNK_DOCUMENTS:
+            self._close()
+
+    def _close(self) -> None:
+        if self._documents is None:
+            return
+        self._documents.close()
+        self._documents = None
+        number = len(self.chunks)
+        np.save(self._folder / f"facts-{number:04d}.npy", np.concatenate(self._facts))
+        np.save(self._folder / f"exact-{number:04d}.npy", _sorted(self._exact))
+        if self._near:
+            np.save(self._folder / f"near-{number:04d}.npy", _sorted(self._near))
+        self.chunks.append(Chunk(str(self._final), number, self._rows, self._bytes))
+        self._begin()
+
+
+def _keyed(key: np.ndarray, check: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    result = np.empty(len(key), KEYED)
+    result["key"], result["check"], result["row"] = key, check, rows
+    return result
+
+
+def _sorted(pieces: list[np.ndarray]) -> np.ndarray:
+    joined = np.concatenate(pieces)
+    return joined[np.argsort(joined["key"], kind="stable")]

@@ -1,0 +1,117 @@
+"""The text that a tokenizer is trained on: training documents in the mixture's shares, drawn by hash."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from flyweight.corpus.stages.chunks import Chunk
+from flyweight.corpus.stages.fates import Fate, load_fates
+
+REPORT_EVERY = 1_000_000
+"""Bytes of text between two reports of progress."""
+
+_BINS = 1 << 16
+
+
+class Sample:
+    """About `quota` bytes of a source's training documents: those with the smallest draws.
+
+    So every document has the same chance, wherever in the source it stands. The texts are read from the
+    chunks whenever they are asked for; none is held in memory.
+    """
+
+    def __init__(self, chunks: Sequence[Chunk], numbers: Sequence[int], fates: Path, quota: int) -> None:
+        self._chunks, self._numbers, self._fates = chunks, numbers, fates
+        self._most = self._largest_draw(quota)
+
+    def _live(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for number in self._numbers:
+            facts = self._chunks[number].facts()[load_fates(self._fates, number) == Fate.TRAIN]
+            yield facts["draw"], facts["size"].astype(np.int64)
+
+    def _largest_draw(self, quota: int) -> int:
+        """The draw of the document that fills the quota: found in a histogram, then within one bin of it."""
+        sizes = np.zeros(_BINS, np.int64)
+        for draws, bytes_ in self._live():
+            np.add.at(sizes, (draws >> np.uint64(48)).astype(np.int64), bytes_)
+        ends = np.cumsum(sizes)
+        if ends[-1] <= quota:
+            return (1 << 64) - 1
+        last = int(np.searchsorted(ends, quota))
+        before = int(ends[last - 1]) if last else 0
+        inside = [
+            (draws[chosen], bytes_[chosen])
+            for draws, bytes_ in self._live()
+            if (chosen := draws >> np.uint64(48) == last).any()
+        ]
+        draws = np.concatenate([draws for draws, _ in inside])
+        bytes_ = np.concatenate([bytes_ for _, bytes_ in inside])
+        order = np.argsort(draws)
+        filled = before + np.cumsum(bytes_[order])
+        return int(draws[order[min(int(np.searchsorted(filled, quota)), len(order) - 1)]])
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the sampled documents."""
+        return int(sum(sizes[draws <= np.uint64(self._most)].sum() for draws, sizes in self._live()))
+
+    def texts(self) -> Iterator[str]:
+        """The sampled documents, in the source's order."""
+        for number in self._numbers:
+            chunk = self._chunks[number]
+            taken = (chunk.facts()["draw"] <= np.uint64(self._most)) & (
+                load_fates(self._fates, number) == Fate.TRAIN
+            )
+            if not taken.any():
+                continue
+            row = 0
+            for texts, _ in chunk.texts():
+                for text, wanted in zip(texts, taken[row : row + len(texts)].tolist(), strict=True):
+                    if wanted:
+                        yield text.decode("utf-8")
+                row += len(texts)
+
+
+def tokenizer_sample(
+    samples: Mapping[str, Sample], weights: Mapping[str, float], size: int, report: Callable[[float], None]
+) -> Iterator[str]:
+    """Training text with the sources' shares in bytes as in the mixture, `size` bytes in all.
+
+    A source that has less than its share is repeated, as it will be in training.
+    """
+    done, reported = 0, 0
+    for name, sample in samples.items():
+        left = round(weights[name] * size)
+        for text in itertools.chain.from_iterable(sample.texts() for _ in itertools.count()):
+            if left <= 0:
+                break
+            piece = text[:left]
+            yield piece
+            length = len(piece.encode("utf-8"))
+            left -= length
+            done += length
+            if done - reported >= REPORT_EVERY:
+                reported = done
+                report(min(1.0, done / size))
+
+
+def first_texts(chunks: Sequence[Chunk], numbers: Sequence[int], fates: Path, most: int) -> list[str]:
+    """The first `most` training documents of a source."""
+    found: list[str] = []
+    for number in numbers:
+        live = load_fates(fates, number) == Fate.TRAIN
+        row = 0
+        for texts, _ in chunks[number].texts():
+            found += [
+                text.decode("utf-8")
+                for text, wanted in zip(texts, live[row : row + len(texts)].tolist(), strict=True)
+                if wanted
+            ]
+            row += len(texts)
+            if len(found) >= most:
+                return found[:most]
+    return found

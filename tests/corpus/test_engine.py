@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from flyweight.base import UserError, write_json
+from flyweight.corpus.engine import InProcess, Job, LocalPool, finished, finished_folder, job_key, run_jobs
+
+sys.path.insert(0, str(Path(__file__).parent))
+import engine_jobs as jobs  # noqa: E402
+
+
+def silent(share: float) -> None:
+    pass
+
+
+@pytest.fixture(scope="module", params=["in process", "pool"])
+def executor(request):
+    with InProcess() if request.param == "in process" else LocalPool(2) as opened:
+        yield opened
+
+
+def test_results_come_in_the_order_of_the_jobs(executor):
+    todo = [Job(jobs.slow_first, (number,), "waiting") for number in range(6)]
+    assert run_jobs(executor, todo, silent) == list(range(6))
+
+
+def test_progress_rises_to_one(executor):
+    shares: list[float] = []
+    run_jobs(executor, [Job(jobs.square, (n,), "squares", size=n + 1) for n in range(5)], shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
+
+
+def test_jobs_that_are_not_needed_do_not_run(executor):
+    needed = lambda number, results: sum(result is not None for result in results) < 1 or number == 0  # noqa: E731
+    results = run_jobs(executor, [Job(jobs.square, (n,), "squares") for n in range(40)], silent, needed)
+    assert results[0] == 0
+    assert results[-1] is None
+
+
+def test_a_refusal_is_passed_on_at_once(executor):
+    with pytest.raises(UserError, match="no such file"):
+        run_jobs(executor, [Job(jobs.refuse, (), "refusing")], silent)
+
+
+def test_a_fault_of_ours_keeps_its_type(executor):
+    with pytest.raises(ZeroDivisionError):
+        run_jobs(executor, [Job(jobs.break_down, (), "breaking")], silent)
+
+
+def test_an_error_that_goes_away_is_tried_again(executor, tmp_path):
+    assert run_jobs(executor, [Job(jobs.fail_twice, (str(tmp_path / "mark"),), "trying")], silent) == ["there"]
+
+
+def test_a_killed_worker_costs_nothing_but_time(tmp_path):
+    with LocalPool(2) as pool:
+        todo = [Job(jobs.die_once, (n, str(tmp_path / "mark")), "dying") for n in range(8)]
+        assert run_jobs(pool, todo, silent) == list(range(8))
+    assert (tmp_path / "mark").exists()
+
+
+def test_a_job_that_always_kills_its_worker_is_given_up():
+    with LocalPool(2) as pool, pytest.raises(UserError, match=r"was killed 3 times.*execution\.workers"):
+        run_jobs(pool, [Job(jobs.die, (), "reading books, part 0")], silent)
+
+
+def test_workers_do_not_start_threads_of_their_own():
+    with LocalPool(2) as pool:
+        assert run_jobs(pool, [Job(jobs.environment, (), "looking")], silent) == ["false"]
+
+
+def test_a_finished_folder_is_recognised_by_its_key_alone(tmp_path):
+    with finished_folder(tmp_path / "part", job_key("read", 1)) as temporary:
+        write_json(temporary / "result.json", 7)
+    assert finished(tmp_path / "part", job_key("read", 1))
+    assert not finished(tmp_path / "part", job_key("read", 2))
+    assert not finished(tmp_path / "other", job_key("read", 1))
+
+
+def test_half_a_folder_is_no_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), finished_folder(tmp_path / "part", "key") as temporary:
+        (temporary / "half").touch()
+        raise ZeroDivisionError
+    assert not finished(tmp_path / "part", "key")
+    assert not list(tmp_path.iterdir())
