@@ -85,7 +85,8 @@ def test_recipes_in_the_tutorials_load():
 
 
 def test_parts_of_a_training_section_fit_into_a_recipe():
-    parts = [text for page in PAGES for text in code_blocks(page, "yaml") if not text.startswith("name:")]
+    others = ("name:", "sources:", "tokenizer:")
+    parts = [text for page in PAGES for text in code_blocks(page, "yaml") if not text.startswith(others)]
     assert len(parts) >= 3
     for part in parts:
         values = YAML(typ="safe", pure=True).load(part)
@@ -93,4 +94,19 @@ def test_parts_of_a_training_section_fit_into_a_recipe():
         recipe["training"] |= values
         weights = recipe["training"]["mixture"][0]["weights"]
         recipe["sources"] = {name: {"kind": "files", "path": name} for name in weights}
+        assert recipe_from_dict(recipe).notes == ()
+
+
+def test_shown_sources_fit_into_a_recipe():
+    parts = [
+        text
+        for page in PAGES
+        for text in code_blocks(page, "yaml")
+        if text.startswith(("sources:", "tokenizer:"))
+    ]
+    assert len(parts) >= 5
+    for part in parts:
+        recipe = load_recipe("gpt-x2-125m").to_dict() | YAML(typ="safe", pure=True).load(part)
+        weights = {name: 1 / len(recipe["sources"]) for name in recipe["sources"]}
+        recipe["training"]["mixture"] = [{"at": 0, "weights": weights}]
         assert recipe_from_dict(recipe).notes == ()
