@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import orjson
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -15,8 +16,10 @@ from hypothesis import strategies as st
 
 from flyweight.base import UserError
 from flyweight.corpus.documents import FIRST_PLACES, Document, ReadLog
-from flyweight.corpus.reading import readers
-from flyweight.corpus.reading.readers import list_files, read_files
+from flyweight.corpus.reading import files, json_lines, plain_text, tables
+from flyweight.corpus.reading.conversion import Conversion
+from flyweight.corpus.reading.files import file_inputs, list_files
+from flyweight.corpus.reading.records import read_records
 
 RECORDS = [
     b'{"text": "one"}',
@@ -31,13 +34,18 @@ RECORDS = [
     b'{"text": "  "}',
     b"",
     '{"text": "twelve é"}'.encode(),
+    b"null",
+    b'\xef\xbb\xbf{"text": "fourteen", "score": NaN, "other": "\\ud800"}',
 ]
 LINES = b"\n".join(RECORDS) + b"\n"
 
 
 def read(path: Path, field: str = "text") -> tuple[list[Document], ReadLog]:
+    found = list_files(path, "source 'x'")
+    parts, _ = file_inputs(found, path if path.is_dir() else path.parent)
     log = ReadLog()
-    return list(read_files(list_files(path, "source 'x'"), field, log)), log
+    conversion = Conversion("x", text_field=field)
+    return [document for part in parts for document in part.documents(conversion, log, path)], log
 
 
 def texts(path: Path) -> list[str]:
@@ -50,10 +58,11 @@ def test_bad_json_records_are_counted_located_and_skipped(tmp_path: Path, suffix
     path = tmp_path / f"data{suffix}"
     path.write_bytes(pack(LINES))
     documents, log = read(path)
-    assert [document.text for document in documents] == ["one", "two", "twelve é"]
+    assert [document.text for document in documents] == ["one", "two", "twelve é", "fourteen"]
     places = {reason: [place.rsplit(":", 1)[1] for place in bad.first] for reason, bad in log.bad.items()}
     assert places == {
-        "no text field": ["3", "7"],
+        "no text field": ["3"],
+        "not a JSON object": ["7", "13"],
         "text is not a string": ["4", "5"],
         "broken JSON": ["6"],
         "invalid UTF-8": ["8", "9"],
@@ -149,7 +158,7 @@ def test_a_truncated_parquet_file_is_an_error(tmp_path: Path) -> None:
 
 def test_a_file_that_vanished_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.jsonl: this file cannot be read"):
-        list(read_files([tmp_path / "gone.jsonl"], "text", ReadLog()))
+        list(read_records([tmp_path / "gone.jsonl"], ReadLog()))
 
 
 def test_places_without_supported_files_are_errors(tmp_path: Path) -> None:
@@ -176,17 +185,17 @@ def test_a_long_text_is_cut_at_blank_lines_and_nothing_is_lost(tmp_path: Path) -
     paragraphs = [f"Paragraph {n}. " + "words and more words\n" * 20 for n in range(1000)]
     whole = "\n".join(paragraphs)
     path.write_text(whole)
-    for n in range(1, readers.FEW_FILES):
+    for n in range(1, files.FEW_FILES):
         (tmp_path / f"note {n}.txt").write_text("a note\n")
-    pieces = texts(tmp_path)[: -(readers.FEW_FILES - 1)]
+    pieces = texts(tmp_path)[: -(files.FEW_FILES - 1)]
     assert "".join(pieces) == whole
-    assert len(pieces) == pytest.approx(len(whole) / readers.TEXT_PIECE, rel=0.1)
+    assert len(pieces) == pytest.approx(len(whole) / plain_text.TEXT_PIECE, rel=0.1)
     assert all(piece.endswith("\n\n") for piece in pieces[:-1])
-    assert all(len(piece) < readers.TEXT_PIECE + 1000 for piece in pieces)
+    assert all(len(piece) < plain_text.TEXT_PIECE + 1000 for piece in pieces)
     # Alone, the same book is cut finer, so that it can be split.
     alone = texts(path)
     assert "".join(alone) == whole
-    assert len(alone) == pytest.approx(readers.FEWEST_PIECES, abs=2)
+    assert len(alone) == pytest.approx(plain_text.FEWEST_PIECES, abs=2)
 
 
 def test_a_short_text_is_one_document_whatever_its_blank_lines(tmp_path: Path) -> None:
@@ -199,9 +208,9 @@ def test_a_short_text_is_one_document_whatever_its_blank_lines(tmp_path: Path) -
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=40))
 def test_text_without_any_line_end_is_cut_between_characters(unit: str) -> None:
-    whole = (unit * (3 * readers.LONGEST_WITHOUT_BLANK // len(unit.encode()) + 1)).encode()
+    whole = (unit * (3 * plain_text.LONGEST_WITHOUT_BLANK // len(unit.encode()) + 1)).encode()
     stream = io.BufferedReader(io.BytesIO(whole))  # pyright: ignore[reportArgumentType]
-    pieces = [data for data, _ in readers._pieces(stream, readers.TEXT_PIECE)]
+    pieces = list(plain_text.pieces(stream, len(whole), plain_text.TEXT_PIECE))
     assert b"".join(pieces) == whole
     assert len(pieces) >= 3
     for piece in pieces:
@@ -225,10 +234,143 @@ def test_equal_texts_have_equal_keys_whatever_file_they_are_in(tmp_path: Path) -
 
 
 def test_a_line_beyond_memory_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readers, "LONGEST_LINE", 64)
+    monkeypatch.setattr(json_lines, "LONGEST_LINE", 64)
     path = tmp_path / "data.jsonl"
-    path.write_text(json.dumps({"text": "x" * 500}) + "\n" + json.dumps({"text": "fine"}) + "\n")
+    lines = [json.dumps({"text": text}) for text in ("x" * 500, "fine", "y" * 100, "z" * 64)]
+    for end in ("\n", ""):
+        path.write_text("\n".join(lines) + end)
+        documents, log = read(path)
+        assert [document.text for document in documents] == ["fine"]
+        assert log.skipped == 3
+        assert next(iter(log.bad.values())).first == [f"{path}:1", f"{path}:3", f"{path}:4"]
+
+
+def test_a_document_of_100_megabytes_is_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl.zst"
+    text = "word \n" * (100_000_000 // 6)
+    lines = orjson.dumps({"text": text}) + b"\n" + orjson.dumps({"text": "small"}) + b"\n"
+    path.write_bytes(zstandard.compress(lines, 1))
     documents, log = read(path)
-    assert [document.text for document in documents] == ["fine"]
-    assert log.skipped == 1
-    assert next(iter(log.bad.values())).first == [f"{path}:1"]
+    assert [len(document.text) for document in documents] == [len(text), 5]
+    assert documents[0].text == text
+    assert not log.bad
+
+
+def test_only_the_asked_columns_of_a_parquet_file_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    other = pyarrow.array([b"\xff", b"\xff"], pyarrow.binary()).view(
+        pyarrow.string()
+    )  # fails when it is read
+    nested = pyarrow.array([{"body": "one", "n": 1}, {"body": "two", "n": 2}])
+    pyarrow.parquet.write_table(pyarrow.table({"text": other, "a": nested}), path)
+    documents, log = read(path, field="a.body")
+    assert [document.text for document in documents] == ["one", "two"]
+    assert not log.bad
+    documents, log = read(path, field="a.title")
+    assert not documents
+    assert log.bad["no text field"].count == 2
+
+
+def test_large_rows_of_parquet_are_read_in_small_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "data.parquet"
+    rows = [f"{n} " + "x" * 1000 for n in range(100)]
+    pyarrow.parquet.write_table(
+        pyarrow.table({"text": rows, "n": list(range(100))}), path, compression="none"
+    )
+    sizes = []
+    batches = pyarrow.parquet.ParquetFile.iter_batches
+
+    def iter_batches(self, batch_size, **options):
+        sizes.append(batch_size)
+        return batches(self, batch_size, **options)
+
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", iter_batches)
+    monkeypatch.setattr(tables, "BATCH_BYTES", 10_000)
+    assert texts(path) == rows
+    assert 5 <= sizes[0] <= 10
+
+
+def records(path: Path) -> tuple[list[dict], ReadLog]:
+    log = ReadLog()
+    return [record for record, _ in read_records([path], log)], log
+
+
+RECORDS_OF_JSON = [{"text": "é one", "n": 1}, {"text": "two", "n": 2}]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".json.gz", ".json.zst"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(RECORDS_OF_JSON),
+        json.dumps(RECORDS_OF_JSON, indent=2, ensure_ascii=False),
+        "\ufeff" + json.dumps(RECORDS_OF_JSON),
+        "\n".join(json.dumps(record) for record in RECORDS_OF_JSON),
+        "\n" + "".join(json.dumps(record) + "\n" for record in RECORDS_OF_JSON),
+        json.dumps({"canary": "x", "examples": RECORDS_OF_JSON}),
+        json.dumps({"canary": "x", "examples": RECORDS_OF_JSON}, indent=1),
+    ],
+    ids=[
+        "array",
+        "indented",
+        "byte-order mark",
+        "lines",
+        "lines after a blank",
+        "in an object",
+        "indented object",
+    ],
+)
+def test_a_json_file_is_an_array_lines_or_an_object_around_records(
+    tmp_path: Path, suffix: str, content: str
+) -> None:
+    pack = {".json": bytes, ".json.gz": gzip.compress, ".json.zst": zstandard.compress}[suffix]
+    path = tmp_path / f"data{suffix}"
+    path.write_bytes(pack(content.encode()))
+    found, log = records(path)
+    assert found == RECORDS_OF_JSON
+    assert log.skipped == content.startswith("\n")
+    assert texts(path) == ["é one", "two"]
+
+
+def test_a_json_file_of_one_record_is_that_record(tmp_path: Path) -> None:
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps({"text": "only", "tags": ["a"]}, indent=1))
+    assert records(path)[0] == [{"text": "only", "tags": ["a"]}]
+
+
+@pytest.mark.parametrize(
+    "content", ['[{"text": "a"},', "{", "12", '{"a": \n 1} x', '"text"', '[{"a":"\xff"}]']
+)
+def test_an_unsound_json_file_is_an_error_that_names_it(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "data.json"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"data\.json: (this is not sound JSON|expected an array)"):
+        records(path)
+
+
+def test_a_json_value_beyond_memory_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_lines, "LONGEST_LINE", 64)
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([{"text": "x" * 50}] * 10, indent=1))
+    with pytest.raises(UserError, match=r"data\.json: .*more than 64 bytes.*JSON Lines"):
+        records(path)
+
+
+def test_records_of_text_files_are_their_pieces_with_their_places(tmp_path: Path) -> None:
+    path = tmp_path / "note.md"
+    path.write_text("a note\n")
+    assert list(read_records([path], ReadLog())) == [({"text": "a note\n"}, f"{path}:1")]
+
+
+def test_the_share_that_was_read_rises_to_one(tmp_path: Path) -> None:
+    for number in range(3):
+        lines = b"".join(json.dumps({"text": os.urandom(9000).hex()}).encode() + b"\n" for _ in range(200))
+        (tmp_path / f"{number}.jsonl.gz").write_bytes(gzip.compress(lines))
+    log, shares = ReadLog(), []
+    for _ in read_records(list_files(tmp_path, "x"), log):
+        shares.append(log.fraction)
+    assert shares == sorted(shares)
+    assert len(set(shares)) >= 6
+    assert log.fraction == 1.0

@@ -56,8 +56,11 @@ class ModuleInputs:
 
     def documents(self, conversion: Conversion, log: ReadLog, scratch: Path) -> Iterator[Document]:
         """The modules' documents, each under its module's key; `scratch` is not needed."""
-        texts = builtin.english if self.kind == "english" else builtin.python
-        for key, text in texts(log, self.modules):
+        if self.kind == "english":
+            texts = builtin.english(log, self.modules)
+        else:
+            texts = builtin.python(log, self.modules, check=conversion.tinydsl is None)
+        for key, text in texts:
             document = conversion.document(text, key, log, key)
             if document is not None:
                 yield document

@@ -139,7 +139,7 @@ def file_records(
     if following.strip() and _is_object(first):
         yield from line_records(itertools.chain([bytes(head)], chunks), name, 0, log)
         return
-    for chunk in chunks:
+    for chunk in itertools.chain([b""], chunks):
         head += chunk
         if len(head) > LONGEST_LINE:
             raise UserError(

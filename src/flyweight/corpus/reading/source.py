@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from flyweight.base import UserError
 from flyweight.corpus.documents import Document, ReadLog
 from flyweight.corpus.reading.builtin_parts import builtin_inputs
 from flyweight.corpus.reading.conversion import Conversion
@@ -139,6 +140,11 @@ def open_source(
     conversion.check()
     inputs: Sequence[Inputs]
     if source.builtin is not None:
+        if source.filter or source.messages_field:
+            setting = "filter" if source.filter else "messages_field"
+            raise UserError(
+                f"sources.{name}.{setting}: a builtin source has no records; take the setting out."
+            )
         inputs, described = builtin_inputs(source.builtin, source.limit, recipe.seed, recipe.corpus)
     elif source.path is not None:
         where = f"source {name!r} (sources.{name}.path)"
