@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flyweight.base import write_json
-from flyweight.curriculum import Mixture, Schedule
+from flyweight.corpus import OpenCorpus, prepare
+from flyweight.curriculum import Mixture, Schedule, read_batch
 from flyweight.events import (
     CheckpointSaved,
     EventWriter,
@@ -27,6 +31,7 @@ from flyweight.inference import layout
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity_hash, recipe_from_dict
 from flyweight.report.sections import recipe_yaml
+from flyweight.training import train
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" | ``` #"
 
@@ -270,3 +275,69 @@ def checkpoint(recipe: Recipe) -> Callable[[Path], Path]:
         return folder
 
     return write
+
+
+WORDS = ("a", "small", "model", "learns", "from", "text", "that", "people", "wrote", "word", "after", "word")
+
+
+@dataclass(frozen=True)
+class RealRun:
+    """A run that was really trained, and what it read."""
+
+    folder: Path
+    corpus: OpenCorpus
+    recipe: Recipe
+    batches: list[list[list[int]]]
+    """The tokens of every step, row by row, as training read them."""
+
+
+@pytest.fixture(scope="session")
+def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
+    """Prepared and trained for a few steps, with changes of batch, length and mixture on the way."""
+    folder = tmp_path_factory.mktemp("real")
+    rng = random.Random(0)
+    for name in ("one", "two"):
+        documents = [" ".join(rng.choices(WORDS, k=40)) + f" {rng.random()}" for _ in range(120)]
+        lines = [json.dumps({"text": f"{text} \x1b[31m"}) for text in documents]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    recipe = recipe_from_dict(
+        {
+            "name": "real",
+            "model": {
+                "vocab_size": 300, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1,
+                "num_attention_heads": 1, "num_key_value_heads": 1, "head_dim": 16,
+                "max_position_embeddings": 64,
+            },
+            "tokenizer": {"vocab_size": 300},
+            "sources": {
+                name: {"kind": "files", "path": str(folder / f"{name}.jsonl")} for name in ("one", "two")
+            },
+            "corpus": {"held_out": 0.05},
+            "training": {
+                "tokens": 4_000,
+                "sequence_length": [{"at": 0, "value": 16}, {"at": 1_500, "value": 40}],
+                "batch_size": [{"at": 0, "value": 4}, {"at": 600, "value": 6}],
+                "mixture": [
+                    {"at": 0, "weights": {"one": 0.8, "two": 0.2}},
+                    {"at": "60%", "weights": {"one": 0.3, "two": 0.7}, "shape": "linear"},
+                ],
+                "learning_rate": {"wsd": {"peak": 1e-2, "warmup": "10%", "decay_start": "70%"}},
+            },
+            "execution": {
+                "device": "cpu", "precision": "float32", "threads": 1, "log_every": 3, "tensorboard": False,
+                "checkpoint_every": 1_000, "keep_checkpoints": 9,
+            },
+        }
+    )  # fmt: skip
+    corpus = prepare(recipe, folder / "corpus")
+    batches: list[list[list[int]]] = []
+
+    def read(*arguments: Any) -> Any:
+        rows = read_batch(*arguments)
+        batches.append(rows.tolist())
+        return rows
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flyweight.training.loop.read_batch", read)
+        train(recipe, corpus, folder / "run", sinks=[])
+    return RealRun(folder / "run", corpus, recipe, batches)

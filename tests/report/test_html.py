@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from flyweight.base import UserError
+from flyweight.planning import plan_recipe
 from flyweight.planning.timelines import planned_shares
 from flyweight.report import figures, read_run, write_report
 from flyweight.report.markup import Html, h, text
+from flyweight.report.sections import source_rows
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 
@@ -196,14 +198,61 @@ def test_figures_hold_the_runs_values(run: Path):
 
 def test_the_realised_mixture_follows_the_planned_one(run: Path):
     record = read_run(run)
-    planned, realised = planned_shares(record.recipe), figures.realised_shares(record)
-    assert realised is not None
+    planned = planned_shares(record.recipe)
+    assert record.realised is not None
+    realised = record.realised.shares()
     assert np.allclose(sum(realised.by_source.values()), 1)
     half = realised.tokens <= 8192
     # Eight sequences a step, each source within one sequence of its plan.
     assert np.abs(realised.by_source["mine"][half].mean() - 0.25) < 0.02
     assert np.abs(realised.by_source["mine"][~half].mean() - 0.5) < 0.02
     assert realised.tokens[-1] == planned.tokens[-1] == 16384
+
+
+def test_both_stacks_hold_the_shares_in_the_same_colours(run: Path):
+    record = read_run(run)
+    for event in record.events:  # the log's order of sources is not the plan's
+        if event["kind"] == "step":
+            event["realised"] = dict(reversed(event["realised"].items()))
+    planned, realised = figures.mixture_figure(record).axes
+    assert [pane.get_ylabel() for pane in (planned, realised)] == ["planned", "realised"]
+    for pane in (planned, realised):
+        assert [band.get_label() for band in pane.collections] == ["english", "mine"]
+    for lower, upper in zip(planned.collections, realised.collections, strict=True):
+        assert np.array_equal(np.asarray(lower.get_facecolor()), np.asarray(upper.get_facecolor()))
+    height = np.asarray(realised.collections[0].get_paths()[0].vertices)[:, 1].max()
+    assert 0.7 < height < 0.8  # english lies at the bottom: about three quarters, then half
+
+
+def test_a_run_under_way_is_laid_beside_the_plan_up_to_there(other_run: Path):
+    record = read_run(other_run)
+    plan = plan_recipe(record.recipe, record.corpus_tokens, realised=record.realised)
+    header, (english, mine) = source_rows(record, plan)
+    assert header[:4] == ["source", "planned", "planned so far", "realised"]
+    # 0.75 for half of the run, 0.5 for the quarter after it; the whole plan ends with another quarter at 0.5.
+    assert (english[1], english[2], english[3]) == ("62.50%", "66.67%", "66.67%")
+    assert (mine[1], mine[2], mine[3]) == ("37.50%", "33.33%", "33.33%")
+
+
+def test_a_finished_run_needs_no_second_column(run: Path):
+    record = read_run(run)
+    header, _ = source_rows(record, plan_recipe(record.recipe, realised=record.realised))
+    assert "planned so far" not in header
+    assert "realised" in header
+
+
+def test_sources_read_too_often_are_warned_of_and_missing_text_is_said(run: Path, tmp_path: Path):
+    write_report([run], tmp_path / "r.html")
+    seen = check(tmp_path / "r.html")[0].seen
+    assert "Warning: english is read 5.1 times; beyond 4 epochs" in seen
+    assert "Warning: mine" not in seen
+    assert "text needed" not in seen
+    (run / "plan.json").unlink()
+    write_report([run], tmp_path / "r.html")
+    seen = check(tmp_path / "r.html")[0].seen
+    assert "text needed" in seen
+    assert "at an assumed 1.8 bytes a token" in seen  # of a vocabulary of 300
+    assert "about 18.9KB" in seen
 
 
 @pytest.mark.browser

@@ -4,13 +4,17 @@ from flyweight.report.card import card_for_export, write_model_card
 from flyweight.report.html import write_report
 from flyweight.report.results import Measurement, measurements
 from flyweight.report.run import RunRecord, read_run
+from flyweight.report.sequence import RunSequence, inspect_run, render_sequence
 
 __all__ = [
     "Measurement",
     "RunRecord",
+    "RunSequence",
     "card_for_export",
+    "inspect_run",
     "measurements",
     "read_run",
+    "render_sequence",
     "write_model_card",
     "write_report",
 ]

@@ -26,8 +26,7 @@ def card_body(
         licence: of the model.
         images: description to path of each drawing.
     """
-    corpus = {name: source["tokens"] for name, source in record.corpus.items() if "tokens" in source}
-    plan = plan_recipe(record.recipe, corpus or None)
+    plan = plan_recipe(record.recipe, record.corpus_tokens or None, realised=record.realised)
     parts = [
         f"# {_inline(record.name)}",
         _inline(record.recipe.description),

@@ -8,14 +8,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from flyweight.planning import timeline_panels
-from flyweight.planning.timelines import planned_shares
-from flyweight.plots import Series, Shares, bars, binned, curves, panel_figure, stacked_shares, to_svg_text
+from flyweight.planning.timelines import in_order_of_plan, planned_shares
+from flyweight.plots import Series, bars, binned, curves, panel_figure, stacked_shares, to_svg_text
 from flyweight.report.markup import Html, figure, h
 from flyweight.report.results import Measurement, bits_per_byte_rows
 from flyweight.report.run import RunRecord
-
-WINDOWS = 60
-"""Stretches of the run whose realised mixture is drawn."""
 
 FEW = 40
 """Measurements up to which each gets a mark."""
@@ -52,29 +49,6 @@ def mean_bits(run: RunRecord, label: str) -> Series:
     return Series(label, np.array(clocks), np.array(values, np.float64), markers=len(clocks) <= FEW)
 
 
-def realised_shares(run: RunRecord) -> Shares | None:
-    """The mixture that came to pass, in up to WINDOWS stretches; None where nothing is on record.
-
-    Log lines count sequences by source from the run's beginning; a stretch's share is of the
-    sequences between two of them.
-    """
-    known = [step for step in run.steps if step.get("realised")]
-    if not known:
-        return None
-    picked = np.unique(np.linspace(0, len(known) - 1, min(WINDOWS, len(known))).round().astype(int))
-    chosen = [known[index] for index in picked]
-    names = list(chosen[-1]["realised"])
-    counts = np.array([[0] * len(names)] + [[step["realised"].get(n, 0) for n in names] for step in chosen])
-    drawn = np.diff(counts, axis=0).astype(np.float64)
-    totals = drawn.sum(axis=1, keepdims=True)
-    kept = totals[:, 0] > 0
-    shares = (drawn[kept] / totals[kept]).repeat(2, axis=0)  # each stretch is flat from its start to its end
-    ends = np.array([step["clock"] for step in chosen], np.float64)
-    starts = np.concatenate([[0.0], ends[:-1]])
-    clocks = np.stack([starts[kept], ends[kept]], axis=1).reshape(-1)
-    return Shares(clocks, {name: shares[:, index] for index, name in enumerate(names)})
-
-
 def loss_figure(runs: Sequence[RunRecord]) -> Figure:
     """Training loss of one or several runs."""
     series = [loss_series(run, _label(run, runs)) for run in runs if run.steps]
@@ -84,10 +58,7 @@ def loss_figure(runs: Sequence[RunRecord]) -> Figure:
 def mixture_figure(run: RunRecord) -> Figure:
     """The planned mixture, and the realised one under it."""
     planned = planned_shares(run.recipe)
-    realised = realised_shares(run)
-    if realised is not None:  # the same colour for the same source in both
-        order = [name for name in planned.by_source if name in realised.by_source]
-        realised = Shares(realised.tokens, {name: realised.by_source[name] for name in order})
+    realised = in_order_of_plan(planned, run.realised.shares()) if run.realised is not None else None
     return stacked_shares(planned, realised, title="Mixture", end=float(run.recipe.training.tokens))
 
 

@@ -13,6 +13,7 @@ from flyweight.evaluation import RESULTS_FILE
 from flyweight.events import read_events
 from flyweight.inference import layout
 from flyweight.inference.checkpoint import checkpoint_title
+from flyweight.planning.realised import Realised, realised_tokens
 from flyweight.recipe import Recipe, identity_hash, load_recipe
 from flyweight.release.huggingface import EXPORT_FILE
 
@@ -52,6 +53,22 @@ class RunRecord:
     def clock(self) -> int:
         """Tokens trained on, as far as the record goes."""
         return self.steps[-1]["clock"] if self.steps else 0
+
+    @property
+    def began(self) -> int:
+        """The clock at which the run began: 0, or that of another run's checkpoint that it started from."""
+        starts = self.of("run_started")
+        return (starts[0]["resumed_from"] or 0) if starts else 0
+
+    @cached_property
+    def realised(self) -> Realised | None:
+        """What it read from each source so far; None where nothing is on record."""
+        return realised_tokens(self.steps, self.began)
+
+    @property
+    def corpus_tokens(self) -> dict[str, int]:
+        """Training tokens of each source in the corpus, where they are on record."""
+        return {name: source["tokens"] for name, source in self.corpus.items() if "tokens" in source}
 
     @property
     def state(self) -> str:

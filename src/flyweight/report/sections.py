@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ruamel.yaml import YAML
 
@@ -23,13 +23,12 @@ MANY_ROWS = 12
 
 def run_sections(run: RunRecord) -> list[Html]:
     """Everything about one run, section by section; what is not on record has none."""
-    corpus = {name: source["tokens"] for name, source in run.corpus.items() if "tokens" in source}
-    plan = plan_recipe(run.recipe, corpus or None)
+    plan = plan_recipe(run.recipe, run.corpus_tokens or None, realised=run.realised)
     return [
         h("div", [_tile(*item) for item in headline(run, plan)], class_="tiles"),
         section("Training", figures.grid(figures.training_figures([run]))),
         section("Results", *_results(run)),
-        section("Data", figures.grid([figures.mixture_svg(run)]), _sources(run, plan)),
+        section("Data", figures.grid([figures.mixture_svg(run)]), *_sources(run, plan)),
         section("Plan", _cost(plan), figures.grid(figures.timeline_figures(run), small=True)),
         section("Samples", *_samples(run)),
         section("Notices", _notices(run)),
@@ -117,17 +116,20 @@ def _measurement_table(rows: Sequence[Measurement]) -> Html:
 
 
 def source_rows(run: RunRecord, plan: Plan) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table of sources; columns about which nothing is known are left out."""
-    realised = run.steps[-1].get("realised", {}) if run.steps else {}
-    drawn = sum(realised.values())
-    columns: dict[str, list[str]] = {"source": [], "planned": [], "realised": [], "in the corpus": [],
-                                     "documents": [], "text": [], "epochs": [], "licence": []}  # fmt: skip
+    """Header and rows of the table of sources; columns about which nothing is known are left out.
+
+    Shares are of tokens. A run that is under way is laid beside what was planned up to where it is.
+    """
+    beside = plan.realised or {"begin": 0, "end": plan.tokens["total"], "planned": {}, "read": {}}
+    whole = beside["begin"] == 0 and beside["end"] == plan.tokens["total"]
+    columns: dict[str, list[str]] = {}
     for name, tokens in plan.tokens["by_source"].items():
         corpus = run.corpus.get(name, {})
         cells = {
             "source": name,
             "planned": f"{tokens / plan.tokens['total']:.2%}",
-            "realised": f"{realised[name] / drawn:.2%}" if drawn and name in realised else "",
+            "planned so far": "" if whole else _share(beside["planned"], name),
+            "realised": _share(beside["read"], name),
             "in the corpus": f"{format_tokens(corpus['tokens'])} tokens" if "tokens" in corpus else "",
             "documents": f"{corpus['documents']:,}" if "documents" in corpus else "",
             "text": format_bytes(corpus["bytes"]) if "bytes" in corpus else "",
@@ -135,14 +137,27 @@ def source_rows(run: RunRecord, plan: Plan) -> tuple[list[str], list[list[str]]]
             "licence": corpus.get("licence") or run.recipe.sources[name].licence or "",
         }
         for column, cell in cells.items():
-            columns[column].append(cell)
+            columns.setdefault(column, []).append(cell)
     kept = {column: cells for column, cells in columns.items() if any(cells)}
     return list(kept), [list(row) for row in zip(*kept.values(), strict=True)]
 
 
-def _sources(run: RunRecord, plan: Plan) -> Html:
+def _share(tokens: Mapping[str, float], name: str) -> str:
+    total = sum(tokens.values())
+    return f"{tokens[name] / total:.2%}" if total and name in tokens else ""
+
+
+def _sources(run: RunRecord, plan: Plan) -> list[Html]:
+    """The table of sources; the text that is needed where the corpus is not known; what is read too often."""
     header, rows = source_rows(run, plan)
-    return table(header, rows)
+    parts = []
+    if plan.text_needed is not None and plan.assumed_bytes_per_token is not None:
+        header = [*header, "text needed"]
+        rows = [[*row, f"about {format_bytes(plan.text_needed[row[0]])}"] for row in rows]
+        told = f"Text needed to read nothing twice, at an assumed {plan.assumed_bytes_per_token:.1f} bytes a token."
+        parts.append(h("p", told, class_="quiet"))
+    warnings = [h("p", f"Warning: {warning}.", class_="warning") for warning in plan.warnings]
+    return [table(header, rows), *parts, *warnings]
 
 
 def _cost(plan: Plan) -> Html:
@@ -161,7 +176,7 @@ def _cost(plan: Plan) -> Html:
                               f"{plan.memory.sequence_length:,} tokens in a forward pass"),
         ("exports as", plan.export_class),
     ]  # fmt: skip
-    return pairs([*rows, *(("warning", warning) for warning in plan.warnings)])
+    return pairs(rows)
 
 
 def _samples(run: RunRecord) -> list[Html]:

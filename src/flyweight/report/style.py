@@ -20,6 +20,7 @@ h2 { font-size: 1.2rem; margin: 2.2rem 0 .8rem; padding-top: .8rem; border-top: 
 h3 { font-size: 1rem; margin: 1.2rem 0 .4rem; }
 p { margin: .4rem 0; max-width: 46rem; }
 .quiet, figcaption, caption, dt { color: var(--quiet); }
+.warning { border-left: 3px solid #e28100; padding-left: .7rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .6rem; margin: 1.2rem 0; }
 .tile { background: var(--soft); border-radius: .5rem; padding: .6rem .8rem; }
 .tile b { display: block; font-size: 1.25rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
