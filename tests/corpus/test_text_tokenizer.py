@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flyweight.base import UserError
-from flyweight.corpus.tokenizers.text_tokenizer import PATTERNS, TextTokenizer, pre_tokenizer, train_tokenizer
+from flyweight.corpus.tokenizers.bpe import PATTERNS, pre_tokenizer, train_bpe
+from flyweight.corpus.tokenizers.text_tokenizer import TextTokenizer
 
 END = "<|endoftext|>"
 SAMPLE = [
@@ -22,7 +23,7 @@ SAMPLE = [
 
 @pytest.fixture(scope="module", params=sorted(PATTERNS))
 def tokenizer(request: pytest.FixtureRequest) -> TextTokenizer:
-    return train_tokenizer(SAMPLE, 340, request.param, END)
+    return train_bpe(SAMPLE, 340, request.param, END)
 
 
 def splits(pattern: str, text: str) -> list[str]:
@@ -94,7 +95,7 @@ def test_splits_equal_another_engine_on_the_same_patterns(text: str) -> None:
 def test_ids_equal_those_of_transformers_with_the_same_merges(pattern: str, name: str) -> None:
     import transformers
 
-    ours = train_tokenizer(SAMPLE, 340, pattern, END)
+    ours = train_bpe(SAMPLE, 340, pattern, END)
     model = json.loads(ours.backend.to_str())["model"]
     merges = [tuple(merge) for merge in model["merges"]]
     theirs = getattr(transformers, name)(vocab=model["vocab"], merges=merges)
@@ -125,19 +126,19 @@ def test_the_vocabulary_is_exact_and_holds_every_byte(tokenizer: TextTokenizer) 
 
 
 def test_training_is_deterministic_and_the_fingerprint_follows_the_file(tmp_path: Path) -> None:
-    first, second = (train_tokenizer(iter(SAMPLE), 320, "qwen2", END) for _ in range(2))
+    first, second = (train_bpe(iter(SAMPLE), 320, "qwen2", END) for _ in range(2))
     first.save(tmp_path)
     loaded = TextTokenizer.load(tmp_path, END)
     assert first.fingerprint == second.fingerprint == loaded.fingerprint
     assert loaded.encode(f"a fox {END}") == first.encode(f"a fox {END}")
-    assert train_tokenizer(SAMPLE, 321, "qwen2", END).fingerprint != first.fingerprint
+    assert train_bpe(SAMPLE, 321, "qwen2", END).fingerprint != first.fingerprint
 
 
 def test_too_little_text_says_how_many_entries_it_gives() -> None:
     with pytest.raises(UserError, match=r"5,000 entries were asked for, but .* give only \d+;") as error:
-        train_tokenizer(SAMPLE, 5000, "qwen2", END)
+        train_bpe(SAMPLE, 5000, "qwen2", END)
     most = int(str(error.value).split("give only ")[1].split(";")[0])
-    assert train_tokenizer(SAMPLE, most, "qwen2", END).vocab_size == most
+    assert train_bpe(SAMPLE, most, "qwen2", END).vocab_size == most
 
 
 def test_adopting_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
@@ -146,15 +147,34 @@ def test_adopting_what_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"model": 3}')
     with pytest.raises(UserError, match=r"tokenizer\.json: this is not a tokenizer\.json"):
         TextTokenizer.load(tmp_path, END)
-    train_tokenizer(SAMPLE, 300, "qwen2", "<eos>").save(tmp_path)
+    train_bpe(SAMPLE, 300, "qwen2", "<eos>").save(tmp_path)
     with pytest.raises(UserError, match=r"the token '<\|endoftext\|>' is not in this tokenizer.*<eos>"):
         TextTokenizer.load(tmp_path / "tokenizer.json", END)
 
 
 def test_an_adopted_tokenizer_neither_truncates_nor_pads(tmp_path: Path) -> None:
-    tokenizer = train_tokenizer(SAMPLE, 300, "qwen2", END)
+    tokenizer = train_bpe(SAMPLE, 300, "qwen2", END)
     expected = tokenizer.encode_batch(["a long text of many words", "b"])
     tokenizer.backend.enable_truncation(3)
     tokenizer.backend.enable_padding(length=9)
     tokenizer.backend.save(str(tmp_path / "tokenizer.json"))
     assert TextTokenizer.load(tmp_path, END).encode_batch(["a long text of many words", "b"]) == expected
+
+
+def test_special_tokens_are_entries_that_text_never_becomes() -> None:
+    specials = ("<|im_start|>", "<|im_end|>", END)  # end_of_text named twice is one token
+    tokenizer = train_bpe(SAMPLE, 340, "qwen2", END, specials)
+    ids = [tokenizer.backend.token_to_id(token) for token in (END, *specials[:2])]
+    assert ids == [0, 1, 2]
+    assert tokenizer.vocab_size == 340 == len(tokenizer.backend.get_vocab())
+    text = "<|im_start|>user\nhi<|im_end|>"
+    assert not {0, 1, 2} & set(tokenizer.encode(text))
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    # The merges are those of a tokenizer without them.
+    plain = train_bpe(SAMPLE, 338, "qwen2", END)
+    assert [id - 2 for id in tokenizer.encode(SAMPLE[0])] == plain.encode(SAMPLE[0])
+
+
+def test_no_room_for_the_bytes_is_told() -> None:
+    with pytest.raises(UserError, match="set it to at least 259"):
+        train_bpe(SAMPLE, 258, "qwen2", END, ("<a>", "<b>"))
