@@ -106,21 +106,31 @@ def plan(
     share_of_peak: Annotated[float, typer.Option(help="Share of it that training reaches.")] = 0.4,
     as_json: Json = False,
 ) -> None:
-    """Say what a run will cost: parameters, tokens, steps, FLOPs, memory, disk; plot its timelines."""
+    """Say what a run will cost: parameters, tokens, steps, FLOPs, memory, disk; plot its timelines.
+
+    For RECIPE a run's folder does too: what the run read then stands beside its plan.
+    """
     from flyweight.corpus import open_corpus
     from flyweight.planning import plan_recipe, plot_timelines, render
+    from flyweight.report import is_run, read_run
 
-    loaded = _recipe(recipe, overrides, scaled, factor)
-    sizes = None
+    sizes, realised = None, None
+    if is_run(recipe):
+        if overrides or scaled is not None:
+            raise UserError(f"{recipe}: a run has the recipe that it has; take KEY=VALUE and --scaled away.")
+        record = read_run(Path(recipe))
+        loaded, sizes, realised = record.recipe, record.corpus_tokens or None, record.realised
+    else:
+        loaded = _recipe(recipe, overrides, scaled, factor)
     if corpus is not None:
         sizes = {name: stream.tokens for name, stream in open_corpus(corpus).train.items()}
-    result = plan_recipe(loaded, sizes, peak_flops=peak_flops, share_of_peak=share_of_peak)
+    result = plan_recipe(loaded, sizes, peak_flops=peak_flops, share_of_peak=share_of_peak, realised=realised)
     if as_json:
         _print_json(result.to_dict())
     else:
         Console().print(render(result))
     if plot is not None:
-        plot_timelines(loaded, plot)
+        plot_timelines(loaded, plot, realised)
         print(f"timelines: {plot}", file=sys.stderr)
 
 
@@ -217,6 +227,27 @@ def train(
     result = train_run(loaded, shards, run or Path("runs") / loaded.name, start_from=start_from)
     state = "finished" if result.finished else "stopped; the same command goes on from here"
     print(f"{state}: {result.checkpoint}")
+
+
+@app.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder.")],
+    number: Annotated[int, typer.Argument(metavar="N", help="Which sequence, from 0.")],
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="Folder of its token shards; corpora/NAME or beside the run when left out."),
+    ] = None,
+    tokens: Annotated[bool, typer.Option("--tokens", help="List the tokens with their ids.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show sequence N of a run as the model saw it: text, source, document borders, clock."""
+    from flyweight.report import inspect_run, render_sequence
+
+    found = inspect_run(run, number, corpus)
+    if as_json:
+        _print_json(found.to_dict(tokens=tokens))
+    else:
+        Console().print(render_sequence(found, tokens=tokens))
 
 
 @app.command()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from flyweight import cli
 from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import prepare
 from flyweight.curriculum import Inspection, Order, inspect_sequence
@@ -174,3 +175,39 @@ def test_a_plan_without_sizes_takes_the_corpus_at_its_word(real_run: Any, copy: 
     assert (
         inspect_run(copy, 5, real_run.corpus.folder).inspection == inspect_run(real_run.folder, 5).inspection
     )
+
+
+def flyweight(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr("sys.argv", ["flyweight", *map(str, words)])
+    try:
+        cli.main()
+    except SystemExit as error:
+        return int(error.code or 0)
+    return 0
+
+
+def test_the_command_shows_it(real_run: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    assert flyweight(monkeypatch, "inspect", real_run.folder, 70, "--json", "--tokens") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["tokens"] == [row for batch in real_run.batches for row in batch][70]
+    assert flyweight(monkeypatch, "inspect", real_run.folder, 70) == 0
+    assert "is a target only" in capsys.readouterr().out
+    assert flyweight(monkeypatch, "inspect", real_run.folder, 10_000) == 2
+    error = capsys.readouterr().err
+    assert f"this run has {sum(map(len, real_run.batches))} sequences" in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_the_plan_of_a_run_lays_beside_it_what_was_read(
+    real_run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    plot = tmp_path / "plot.svg"
+    assert flyweight(monkeypatch, "plan", real_run.folder, "--json", "--plot", plot) == 0
+    plan = json.loads(capsys.readouterr().out)
+    read, planned = plan["realised"]["read"], plan["realised"]["planned"]
+    assert sum(read.values()) == pytest.approx(plan["tokens"]["total"])
+    assert read == pytest.approx(planned, abs=3 * 40)  # a sequence a segment, and how coarse the log is
+    assert plan["epochs"].keys() == read.keys()
+    assert "Mixture, realised" in plot.read_text(encoding="utf-8")
+    assert flyweight(monkeypatch, "plan", real_run.folder, "training.tokens=5M") == 2
+    assert "a run has the recipe that it has" in capsys.readouterr().err

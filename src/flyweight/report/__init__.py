@@ -3,7 +3,7 @@
 from flyweight.report.card import card_for_export, write_model_card
 from flyweight.report.html import write_report
 from flyweight.report.results import Measurement, measurements
-from flyweight.report.run import RunRecord, read_run
+from flyweight.report.run import RunRecord, is_run, read_run
 from flyweight.report.sequence import RunSequence, inspect_run, render_sequence
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "RunSequence",
     "card_for_export",
     "inspect_run",
+    "is_run",
     "measurements",
     "read_run",
     "render_sequence",

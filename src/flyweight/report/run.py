@@ -124,6 +124,11 @@ class RunRecord:
         return replace(self, events=events, results=self.results if fits else {})
 
 
+def is_run(folder: str | Path) -> bool:
+    """Whether a folder is a run's: it holds events."""
+    return (Path(folder) / layout.EVENTS_FILE).is_file()
+
+
 def read_run(folder: Path) -> RunRecord:
     """Read a run folder.
 
