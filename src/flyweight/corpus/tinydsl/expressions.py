@@ -224,7 +224,7 @@ class Expressions:
         return f"{self.names[node.arg]}: {self.rules[annotation.__class__](annotation, TERNARY)}"
 
     def _named(self, node: ast.NamedExpr, level: int) -> str:
-        grouped = level > NAMED + BITS
+        grouped = level | BITS != NAMED | BITS  # a statement or a tuple does not take it bare either
         target, value = node.target, node.value
         text = self.rules[value.__class__](value, TERNARY | (OPEN if grouped else level & BITS))
         text = f"{self.rules[target.__class__](target, PRIMARY)} := {text}"

@@ -158,7 +158,7 @@ class Parser(FormattedStrings):
 
     def index(self) -> str:
         """One part of a subscript: an expression or a slice."""
-        text = "" if self.is_mark(":") else self._element_or_named()
+        text = "" if self.is_mark(":") else self.element()
         for _ in range(2):
             if not self.take_mark(":"):
                 break

@@ -54,7 +54,7 @@ PYTHON_KEYWORDS = frozenset(keyword.kwlist)
 # where its text will go. Two low bits say what may stay open to the right there (see OPEN_CALL).
 TOP = 0  # yield and bare tuples too
 TUPLE = 4  # bare tuples too
-NAMED = 8  # := too
+NAMED = 8  # := too, and no bare tuples
 TERNARY = 12  # lambda, and x if c else y
 OR = 16
 AND = 20
