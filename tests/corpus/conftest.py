@@ -54,7 +54,7 @@ def recipe_of(sources: dict[str, Any], **changes: Any) -> Recipe:
         },
     }
     for section, keys in changes.items():
-        values[section] = {**values[section], **keys} if isinstance(keys, dict) else keys
+        values[section] = {**values.get(section, {}), **keys} if isinstance(keys, dict) else keys
     return recipe_from_dict(values)
 
 

@@ -17,8 +17,11 @@ from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus, open_corpus, prepare, train_recipe_tokenizer, verify
 from flyweight.corpus import preparation as preparation_module
 from flyweight.corpus import shards as shards_module
+from flyweight.corpus.engine import keys as jobs_keys
 from flyweight.corpus.reading import builtin
-from flyweight.corpus.tokenizers.text_tokenizer import train_tokenizer
+from flyweight.corpus.reading import files as files_module
+from flyweight.corpus.tokenizers import train as train_tokenizer
+from flyweight.corpus.tokenizers import train_bpe
 from flyweight.recipe import Recipe
 
 RecipeMaker = Callable[..., Recipe]
@@ -55,10 +58,11 @@ def test_every_document_is_on_exactly_one_side_byte_for_byte(
     assert corpus.bytes_per_token("prose") == source.train.bytes / corpus.train["prose"].tokens
     assert corpus.tokenizer.vocab_size == 300
     names = dict.fromkeys(stage for stage, _ in stages)
-    assert list(names) == ["reading prose", "training the tokenizer", "encoding prose"]
+    assert list(names) == ["reading", "looking for exact duplicates", "training the tokenizer", "encoding"]
     assert all(0 <= share <= 1 for _, share in stages)
     assert len(corpus.summary()) == 1
-    assert sorted(item.name for item in (tmp_path / "corpus").iterdir() if item.suffix == ".tmp") == []
+    left = {item.name for item in (tmp_path / "corpus").iterdir()}
+    assert left == {"manifest.json", "removed.json", "sources", "tokenizer", ".preparing"}
 
 
 def test_the_same_recipe_gives_the_same_corpus_and_is_reused(prose_recipe: Recipe, tmp_path: Path) -> None:
@@ -77,10 +81,10 @@ def test_the_tokenizer_never_sees_held_out_text(
 ) -> None:
     seen: list[str] = []
 
-    def spy(texts: Any, *rest: Any) -> Any:
-        return train_tokenizer((seen.append(text) or text for text in texts), *rest)
+    def spy(settings: Any, texts: Any) -> Any:
+        return train_tokenizer(settings, (seen.append(text) or text for text in texts))
 
-    monkeypatch.setattr(preparation_module, "train_tokenizer", spy)
+    monkeypatch.setattr(preparation_module, "train", spy)
     # Fewer documents than the share reaches: the rule for small sources chooses, after the sampling.
     data = make_jsonl(
         tmp_path / "d.jsonl", [f"Number {n} " + "some plain words again " * 30 for n in range(20)]
@@ -88,9 +92,7 @@ def test_the_tokenizer_never_sees_held_out_text(
     recipe = make_recipe(sources_of(data), corpus={"held_out": 1e-6}, tokenizer={"vocab_size": 262})
     train, held_out = documents_of(prepare(recipe, tmp_path / "c"), "s0")
     assert len(held_out) == 2
-    assert set(train) <= set(seen)
-    assert set(seen) - set(train) <= {seen[-1]}  # the last piece is cut to the sample's size
-    assert len(seen[-1]) < 100
+    assert sorted(seen) == sorted(train)
 
 
 def test_the_tokenizer_sample_follows_the_mixture_and_its_size(
@@ -98,10 +100,10 @@ def test_the_tokenizer_sample_follows_the_mixture_and_its_size(
 ) -> None:
     seen: list[str] = []
 
-    def spy(texts: Any, *rest: Any) -> Any:
-        return train_tokenizer((seen.append(text) or text for text in texts), *rest)
+    def spy(settings: Any, texts: Any) -> Any:
+        return train_tokenizer(settings, (seen.append(text) or text for text in texts))
 
-    monkeypatch.setattr(preparation_module, "train_tokenizer", spy)
+    monkeypatch.setattr(preparation_module, "train", spy)
     a = make_jsonl(tmp_path / "a.jsonl", [f"aaa {n} red words here " * 20 for n in range(400)])
     b = make_jsonl(tmp_path / "b.jsonl", [f"bbb {n} blue other texts " * 20 for n in range(20)])
     recipe = make_recipe(
@@ -117,12 +119,13 @@ def test_the_tokenizer_sample_follows_the_mixture_and_its_size(
     assert max(numbers) > 340  # a fair sample, not the beginning
 
 
-def test_duplicates_fall_on_one_side(
+def test_duplicates_that_are_kept_fall_on_one_side(
     tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[[Path, list[str]], Path]
 ) -> None:
     texts = [f"Text {n} " + "with words and words " * 10 for n in range(40)]
     data = make_jsonl(tmp_path / "d.jsonl", texts * 3)
-    recipe = make_recipe(sources_of(data), tokenizer={"vocab_size": 262})
+    keep = {"exact_duplicates": False, "held_out": 0.1}
+    recipe = make_recipe(sources_of(data), tokenizer={"vocab_size": 262}, corpus=keep)
     train, held_out = documents_of(prepare(recipe, tmp_path / "c"), "s0")
     assert not set(train) & set(held_out)
     assert len(train) + len(held_out) == 120
@@ -136,8 +139,8 @@ def test_the_held_out_limit_leaves_the_rest_unused_and_says_so(
     source = corpus.manifest.sources["s0"]
     assert source.held_out.documents >= 2
     assert source.held_out.bytes <= 3000
-    assert source.unused_documents > 10
-    total = source.train.bytes + source.held_out.bytes + source.unused_bytes
+    assert source.removed["unused"].documents > 10
+    total = source.train.bytes + source.held_out.bytes + source.removed["unused"].bytes
     assert total == sum(len(json.loads(line)["text"]) for line in prose_file.read_text().splitlines())
     assert "left unused" in corpus.summary()[0]
 
@@ -191,9 +194,9 @@ def test_prose_and_code_of_a_module_are_on_the_same_side(
     sampled: list[str] = []
     original = preparation_module.tokenizer_sample
 
-    def remember(texts, *rest):
-        sampled.extend(text for documents in texts.values() for text in documents)
-        return original(texts, *rest)
+    def remember(samples, *rest):
+        sampled.extend(text for sample in samples.values() for text in sample.texts())
+        return original(samples, *rest)
 
     monkeypatch.setattr(preparation_module, "tokenizer_sample", remember)
     recipe = make_recipe(
@@ -224,14 +227,14 @@ def test_arithmetic_is_split_by_expression(tmp_path: Path, make_recipe: RecipeMa
 def test_an_existing_tokenizer_is_adopted(
     tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path, make_prose: Callable[[int], str]
 ) -> None:
-    train_tokenizer((make_prose(n) for n in range(50)), 310, "gpt-2", "<eos>").save(tmp_path / "tok")
+    train_bpe((make_prose(n) for n in range(50)), 310, "gpt-2", "<eos>").save(tmp_path / "tok")
     settings = {"kind": "existing", "vocab_size": 310, "path": str(tmp_path / "tok"), "end_of_text": "<eos>"}
     recipe = make_recipe(sources_of(prose_file), tokenizer=settings, model={"vocab_size": 350})
     corpus = prepare(recipe, tmp_path / "c")
     assert corpus.tokenizer.vocab_size == 310
     train, _ = documents_of(corpus, "s0")
     assert train
-    other = train_tokenizer((make_prose(n) for n in range(60, 90)), 305, "gpt-2", "<eos>")
+    other = train_bpe((make_prose(n) for n in range(60, 90)), 305, "gpt-2", "<eos>")
     other.save(tmp_path / "tok")
     with pytest.raises(UserError, match=r"another configuration \(tokenizer\.path"):
         prepare(recipe, tmp_path / "c")
@@ -239,10 +242,147 @@ def test_an_existing_tokenizer_is_adopted(
     assert prepare(recipe, tmp_path / "c").fingerprint == corpus.fingerprint
     with pytest.raises(UserError, match="no such tokenizer"):
         prepare(recipe, tmp_path / "d")
-    big = train_tokenizer((make_prose(n) for n in range(300)), 390, "gpt-2", "<eos>")
+    big = train_bpe((make_prose(n) for n in range(300)), 390, "gpt-2", "<eos>")
     big.save(tmp_path / "tok")
     with pytest.raises(UserError, match=r"390 entries, more than model\.vocab_size \(350\)"):
         prepare(recipe, tmp_path / "d")
+
+
+# Cleaning
+
+
+def test_a_text_that_came_before_is_removed_across_sources(
+    tmp_path: Path,
+    make_recipe: RecipeMaker,
+    make_jsonl: Callable[..., Path],
+    make_prose: Callable[[int], str],
+) -> None:
+    a = make_jsonl(tmp_path / "a.jsonl", [make_prose(n) for n in (*range(40), 3, 4)])
+    b = make_jsonl(tmp_path / "b.jsonl", [make_prose(n) for n in range(30, 70)])
+    corpus = prepare(make_recipe(sources_of(a, b)), tmp_path / "c")
+    removed = {
+        name: source.removed["exact_duplicate"].documents for name, source in corpus.manifest.sources.items()
+    }
+    assert removed == {"s0": 2, "s1": 10}
+    texts = [text for name in ("s0", "s1") for side in documents_of(corpus, name) for text in side]
+    assert sorted(texts) == sorted(make_prose(n) for n in range(70))
+    report = json.loads((corpus.folder / "removed.json").read_text())
+    sample = report["s1"]["exact_duplicate"]["samples"][0]
+    assert sample["duplicate_of_source"] == "s0"
+    assert sample["duplicate_of"] == sample["text"]
+    assert "10 removed as exact duplicates" in corpus.summary()[1]
+
+
+def nearly(text: str) -> str:
+    return text.replace("number", "numeral", 1)
+
+
+def test_near_duplicates_go_by_the_mode(
+    tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[..., Path], make_prose: Callable[..., str]
+) -> None:
+    originals = [make_prose(n, 400) for n in range(60)]
+    data = make_jsonl(tmp_path / "a.jsonl", [*map(nearly, originals), *originals])
+    sides = {}
+    for mode in ("keep", "held_out", "remove"):
+        recipe = make_recipe(sources_of(data), corpus={"near_duplicates": mode, "held_out": 0.2})
+        corpus = prepare(recipe, tmp_path / mode)
+        train, held_out = sides[mode] = documents_of(corpus, "s0")
+        pairs = {(nearly(text), text) for text in originals}
+        across = sum((a in train and b in held_out) or (b in train and a in held_out) for a, b in pairs)
+        assert (across > 0) == (mode == "keep")
+    assert sorted([*sides["keep"][0], *sides["keep"][1]]) == sorted([*map(nearly, originals), *originals])
+    assert sorted(sides["held_out"][1]) == sorted(sides["keep"][1])  # what is held out stays
+    assert sorted([*sides["remove"][0], *sides["remove"][1]]) == sorted(map(nearly, originals))
+
+
+def test_documents_that_hold_an_evaluation_item_are_removed(
+    tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[..., Path], make_prose: Callable[..., str]
+) -> None:
+    question = "Which of the seven grey horses ran across the wide valley before the storm came down on it?"
+    items = tmp_path / "eval" / "test.jsonl"
+    items.parent.mkdir()
+    items.write_text(json.dumps({"question": question, "choices": {"text": ["a", "b"]}}) + "\n")
+    texts = [make_prose(n) for n in range(50)]
+    planted = [
+        texts[0] + " " + question.upper() + " " + texts[1],
+        texts[2] + " " + " ".join(question.split()[:12]),
+    ]
+    data = make_jsonl(tmp_path / "a.jsonl", [*texts, *planted])
+    corpus = prepare(
+        make_recipe(
+            sources_of(data), corpus={"held_out": 0.1, "decontaminate": {"exam": {"path": str(items)}}}
+        ),
+        tmp_path / "c",
+    )
+    train, held_out = documents_of(corpus, "s0")
+    left = train + held_out
+    assert planted[0] not in left  # 13 words in a row, in another case
+    assert planted[1] in left  # 12 words in a row are no proof
+    sample = json.loads((corpus.folder / "removed.json").read_text())["s0"]["contaminated"]["samples"][0]
+    assert sample["evaluation_set"] == "exam"
+    assert "grey horses" in sample["words"].lower()
+
+
+# Engine
+
+
+def test_the_corpus_is_the_same_whatever_the_workers(
+    tmp_path: Path,
+    make_recipe: RecipeMaker,
+    make_jsonl: Callable[..., Path],
+    make_prose: Callable[..., str],
+    monkeypatch: Any,
+) -> None:
+    folder = tmp_path / "many"
+    for n in range(8):
+        make_jsonl(folder / f"{n}.jsonl", [make_prose(m, 300) for m in range(20 * n - 2, 20 * n + 20)])
+    monkeypatch.setattr(files_module, "PART_BYTES", 1)
+    sources = {"many": {"kind": "files", "path": str(folder), "limit": 150_000}}
+    cleaning = {"near_duplicates": "remove", "held_out": 0.1}
+    fingerprints = {
+        prepare(
+            make_recipe(sources, corpus=cleaning, execution={"workers": workers}), tmp_path / f"c{workers}"
+        ).fingerprint
+        for workers in (1, 2, 3)
+    }
+    assert len(fingerprints) == 1
+
+
+def test_finished_work_is_used_again_as_long_as_it_fits(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path, monkeypatch: Any
+) -> None:
+    read: list[str] = []
+    read_part = preparation_module.read_part
+
+    def reading(reader: Any, *rest: Any) -> Any:
+        read.append(reader.name)
+        return read_part(reader, *rest)
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(preparation_module, "read_part", reading)
+    monkeypatch.setattr(preparation_module, "assemble", interrupted)
+    folder = tmp_path / "c"
+
+    def attempt(**changes: Any) -> int:
+        read.clear()
+        recipe = make_recipe(sources_of(prose_file), **changes)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(recipe, folder)
+        return len(read)
+
+    assert attempt() == 1
+    assert attempt() == 0
+    assert attempt(tokenizer={"vocab_size": 299}) == 0  # reading does not depend on the tokenizer
+    os.utime(prose_file, (1, 1))
+    assert attempt() == 0  # another time, the same bytes
+    content = prose_file.read_bytes()
+    prose_file.write_bytes(content.replace(b"river", b"RIVER"))
+    assert attempt() == 1  # the same name and size, other bytes
+    assert attempt(seed=3) == 1
+    monkeypatch.setattr(jobs_keys, "CODE", "another version")
+    assert attempt(seed=3) == 1
 
 
 # Bad input
@@ -277,20 +417,13 @@ def test_a_missing_source_is_named_with_its_path(tmp_path: Path, make_recipe: Re
     assert not (tmp_path / "c").exists()
 
 
-def test_a_hub_source_says_how_to_download_it_and_reads_what_was(
+def test_a_hub_source_may_have_been_downloaded(
     tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
 ) -> None:
-    hub = {"kind": "hub", "dataset": "who/what", "revision": "abc"}
-    with pytest.raises(UserError) as error:
-        prepare(make_recipe({"edu": hub}), tmp_path / "c")
-    assert "hf download who/what --repo-type dataset --revision abc --local-dir FOLDER" in str(error.value)
-    assert "sources.edu.path=FOLDER" in str(error.value)
+    hub = {"kind": "hub", "dataset": "who/what", "path": str(prose_file.parent)}
     (prose_file.parent / "README.md").write_text("# The dataset's card")
-    corpus = prepare(make_recipe({"edu": hub | {"path": str(prose_file.parent)}}), tmp_path / "c")
-    assert (
-        corpus.manifest.sources["edu"].train.documents + corpus.manifest.sources["edu"].held_out.documents
-        == 60
-    )
+    source = prepare(make_recipe({"edu": hub}), tmp_path / "c").manifest.sources["edu"]
+    assert source.train.documents + source.held_out.documents == 60
 
 
 def test_too_little_text_names_source_and_reasons(
@@ -335,10 +468,10 @@ def test_what_is_no_finished_corpus_does_not_open(prose_recipe: Recipe, tmp_path
     folder = prepare(prose_recipe, tmp_path / "c").folder
     path = folder / "manifest.json"
     good = path.read_text()
-    path.write_text(good.replace('"format": 1', '"format": 2', 1))
-    with pytest.raises(UserError, match="has format 2, this Flyweight reads up to 1"):
+    path.write_text(good.replace('"format": 2', '"format": 3', 1))
+    with pytest.raises(UserError, match="has format 3, this Flyweight reads up to 2"):
         open_corpus(folder)
-    path.write_text('{"format": 1, "key": 3}')
+    path.write_text('{"format": 2, "key": 3}')
     with pytest.raises(UserError, match="not a corpus manifest"):
         open_corpus(folder)
     path.unlink()
@@ -367,9 +500,7 @@ def test_another_tokenizer_in_the_folder_is_noticed(
     prose_recipe: Recipe, tmp_path: Path, make_prose: Callable[[int], str]
 ) -> None:
     folder = prepare(prose_recipe, tmp_path / "c").folder
-    train_tokenizer((make_prose(n) for n in range(9)), 290, "qwen2", "<|endoftext|>").save(
-        folder / "tokenizer"
-    )
+    train_bpe((make_prose(n) for n in range(9)), 290, "qwen2", "<|endoftext|>").save(folder / "tokenizer")
     with pytest.raises(UserError, match="not the tokenizer that this corpus was made with"):
         open_corpus(folder)
 
@@ -377,7 +508,7 @@ def test_another_tokenizer_in_the_folder_is_noticed(
 # Interrupted
 
 
-def test_an_error_in_the_second_source_keeps_the_first(
+def test_an_error_while_encoding_keeps_what_is_done(
     tmp_path: Path,
     make_recipe: RecipeMaker,
     prose_file: Path,
@@ -389,24 +520,29 @@ def test_an_error_in_the_second_source_keeps_the_first(
     recipe = make_recipe(sources_of(prose_file, other))
     expected = prepare(recipe, tmp_path / "whole").fingerprint
     folder = tmp_path / "c"
+    read: list[str] = []
     encoded: list[str] = []
-    write = preparation_module.Preparation._write
+    read_part, encode_chunk = preparation_module.read_part, preparation_module.encode_chunk
 
-    def failing(self: Any, name: str, *rest: Any) -> Any:
-        encoded.append(name)
-        result = write(self, name, *rest)
-        if name == "s1" and encoded.count("s1") == 1:
-            raise OSError(28, "No space left on device")
-        return result
+    def reading(reader: Any, *rest: Any) -> Any:
+        read.append(reader.name)
+        return read_part(reader, *rest)
 
-    monkeypatch.setattr(preparation_module.Preparation, "_write", failing)
+    def failing(chunk: Any, number: int, *rest: Any) -> Any:
+        encoded.append(Path(chunk.folder).parent.name)
+        if number == 1 and encoded.count("s1") == 1:
+            raise UserError("the disk is full")
+        return encode_chunk(chunk, number, *rest)
+
+    monkeypatch.setattr(preparation_module, "read_part", reading)
+    monkeypatch.setattr(preparation_module, "encode_chunk", failing)
     with pytest.raises(UserError, match="the disk is full"):
         prepare(recipe, folder)
-    with pytest.raises(UserError, match="unfinished"):
+    with pytest.raises(UserError, match="no corpus"):
         open_corpus(folder)
-    assert sorted(path.name for path in (folder / "sources").iterdir()) == ["s0"]
+    monkeypatch.setattr(preparation_module, "encode_chunk", encode_chunk)
     assert prepare(recipe, folder).fingerprint == expected
-    assert encoded == ["s0", "s1", "s1"]
+    assert read == ["s0", "s1"]  # nothing was read twice
 
 
 def test_an_unfinished_folder_of_another_recipe_is_made_anew(

@@ -226,7 +226,7 @@ def test_the_limit_holds_within_a_part(tmp_path: Path, opened: Open) -> None:
     make_files(tmp_path, [100] * 20)
     found, _ = documents(opened(tmp_path, limit=1000))
     sizes = [document.size for document in found]
-    assert 1000 - max(sizes) < sum(sizes) <= 1000
+    assert sum(sizes[:-1]) <= 1000 < sum(sizes)  # the one that passes the limit says that it is reached
 
 
 def test_a_large_parquet_file_that_is_unsound_is_refused(

@@ -156,7 +156,14 @@ class Preparation:
                 done = load_part(folder, key, part)
                 found[name].append(done)
                 if done is None:
-                    arguments = (reader, part, settings, key, str(folder), str(self.work / "downloads"))
+                    arguments = (
+                        reader,
+                        part,
+                        settings,
+                        key,
+                        str(folder),
+                        str(self.work / "downloads" / folder_name(name)),
+                    )
                     jobs.append(
                         Job(read_part, arguments, f"reading {name}, part {part.number}", max(1, part.size))
                     )
@@ -227,7 +234,7 @@ class Preparation:
             name: Sample(chunks, self.gathered.numbers(name), self.fates, round(weights[name] * most))
             for name in self.readers
         }
-        size = min(most, sum(sample.bytes for sample in samples.values()))
+        size = min(most, sum(sample.available for sample in samples.values()))
         report = self._report("training the tokenizer")
         tokenizer = train(
             settings, tokenizer_sample(samples, weights, size, lambda share: report(0.9 * share))

@@ -86,7 +86,7 @@ class SourceReader:
         return self.source.builtin in ("english", "python")
 
     def documents(self, part: Part, log: ReadLog, scratch: Path) -> Iterator[Document]:
-        """The documents of a part, in order; within the part, no more than the source's limit.
+        """The documents of a part, in order, up to the one that passes the source's limit.
 
         Args:
             part: one of this source's.
@@ -98,12 +98,12 @@ class SourceReader:
         """
         limit, total = self.source.limit, 0
         for document in part.inputs.documents(self.conversion, log, scratch):
+            yield document
             if limit is not None:
                 total += document.size
                 if total > limit:
                     break
                 log.fraction = max(log.fraction, total / limit)
-            yield document
         log.fraction = 1.0
 
     def __getstate__(self) -> dict[str, object]:

@@ -53,6 +53,8 @@ def drop_duplicates(
         key: hash of all that decides the keys and the fates.
         report: takes the share that is done.
     """
+    if not chunks:
+        return []
     total = sum(chunk.path(which).stat().st_size for chunk in chunks)
     ranges = max(1, -(-total // RANGE_BYTES))
     bounds = [(1 << 64) * index // ranges for index in range(ranges + 1)]

@@ -39,6 +39,8 @@ class Sample:
         for draws, bytes_ in self._live():
             np.add.at(sizes, (draws >> np.uint64(48)).astype(np.int64), bytes_)
         ends = np.cumsum(sizes)
+        self.available = int(ends[-1])
+        """Bytes of all the source's training documents."""
         if ends[-1] <= quota:
             return (1 << 64) - 1
         last = int(np.searchsorted(ends, quota))
@@ -53,11 +55,6 @@ class Sample:
         order = np.argsort(draws)
         filled = before + np.cumsum(bytes_[order])
         return int(draws[order[min(int(np.searchsorted(filled, quota)), len(order) - 1)]])
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the sampled documents."""
-        return int(sum(sizes[draws <= np.uint64(self._most)].sum() for draws, sizes in self._live()))
 
     def texts(self) -> Iterator[str]:
         """The sampled documents, in the source's order."""
