@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from flyweight.corpus.tinydsl import normalize
+from flyweight.corpus.tinydsl.vocabulary import BUILTINS, KEYWORDS
 
 FIBONACCI = """
 # Raw Python
@@ -68,3 +72,9 @@ def test_compact_is_exact_without_commas_call_parentheses_and_escapes() -> None:
 
 def test_nothing_in_nothing_out() -> None:
     assert normalize("", "compact") == normalize("# only a comment\n", "exact") == ""
+
+
+def test_the_documentation_lists_every_word() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "tinydsl.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"`(\w+)` → `(\w+)`", text)) == BUILTINS
+    assert all(f"`{word}`" in text for word in KEYWORDS)
