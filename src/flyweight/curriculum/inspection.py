@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from flyweight.base import UserError
-from flyweight.corpus import OpenCorpus
+from flyweight.corpus import OpenCorpus, TokenStream
 from flyweight.curriculum.order import Order, Sequence
 from flyweight.recipe import Recipe
 
@@ -80,18 +79,6 @@ class Inspection:
     """The tokens again, document by document."""
 
 
-class _Stream(Protocol):
-    """A source's training tokens as a ring, and where documents begin in it."""
-
-    @property
-    def tokens(self) -> int: ...
-
-    @property
-    def document_starts(self) -> np.ndarray: ...
-
-    def read(self, start: int, length: int) -> np.ndarray: ...
-
-
 def inspect_sequence(
     recipe: Recipe, corpus: OpenCorpus, number: int, order: Order | None = None
 ) -> Inspection:
@@ -143,7 +130,9 @@ def inspect_sequence(
     )
 
 
-def _passages(item: Sequence, stream: _Stream, tokens: np.ndarray, corpus: OpenCorpus) -> tuple[Passage, ...]:
+def _passages(
+    item: Sequence, stream: TokenStream, tokens: np.ndarray, corpus: OpenCorpus
+) -> tuple[Passage, ...]:
     """Cut at the borders that the corpus has on record: text may hold tokens that look like one."""
     result = []
     starts = stream.document_starts
