@@ -11,7 +11,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flyweight.base import UserError
@@ -206,6 +206,7 @@ def test_a_short_text_is_one_document_whatever_its_blank_lines(tmp_path: Path) -
     assert read(path)[1].bad["empty"].count == 1
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\n"), min_size=1, max_size=40))
 def test_text_without_any_line_end_is_cut_between_characters(unit: str) -> None:
     whole = (unit * (3 * plain_text.LONGEST_WITHOUT_BLANK // len(unit.encode()) + 1)).encode()

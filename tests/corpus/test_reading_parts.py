@@ -55,7 +55,7 @@ LINES = st.one_of(
 
 
 @given(lines=st.lists(LINES, max_size=40), part=st.integers(1, 400), last=st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_cut_jsonl_file_gives_the_records_of_the_whole(
     lines: list[bytes], part: int, last: bool, opened: Open
 ) -> None:
@@ -85,7 +85,7 @@ TEXTS = st.lists(
 @given(
     text=TEXTS, part=st.integers(1, 400), block=st.integers(1, 300), longest=st.sampled_from([64, 1 << 18])
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_a_cut_text_gives_the_pieces_of_the_whole(
     text: str, part: int, block: int, longest: int, opened: Open
 ) -> None:
@@ -110,7 +110,7 @@ def test_a_cut_text_gives_the_pieces_of_the_whole(
     part=st.integers(1, 5000),
     codec=st.sampled_from(["none", "zstd"]),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 def test_a_cut_parquet_file_gives_the_rows_of_the_whole(
     groups: int, rows: int, part: int, codec: str, opened: Open
 ) -> None:

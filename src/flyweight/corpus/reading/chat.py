@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from flyweight.base import UserError
@@ -23,7 +23,7 @@ CHATML = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-"""The template that `chatml` stands for."""
+"""What `chatml` stands for, as the template of a tokenizer."""
 
 Marks = tuple[tuple[int, int], ...]
 
@@ -61,22 +61,24 @@ class ChatTemplate:
     def __init__(
         self, template: str, special_tokens: Sequence[str] = (), bos_token: str = "", eos_token: str = ""
     ) -> None:
-        # Imported here: most sources do without it.
-        import jinja2
-
         self._variables = {"bos_token": bos_token, "eos_token": eos_token, "add_generation_prompt": False}
         tokens = {token for token in (*special_tokens, bos_token, eos_token) if token}
         longest_first = sorted(tokens, key=lambda token: (-len(token), token))
         self._special = re.compile("|".join((*map(re.escape, longest_first), _LOOKS_SPECIAL)))
         self._special_begins = re.compile(f"(?=(?:{self._special.pattern})).", re.DOTALL)
-        source = CHATML if template == "chatml" else template
-        if "{" not in source:
+        self._template = None
+        if template == "chatml":
+            return  # written without Jinja, in less than half the time
+        if "{" not in template:
             raise UserError(
                 f"tokenizer.chat_template: {template!r} is neither `chatml` nor a Jinja template that writes the "
                 f"`messages`."
             )
+        # Imported here: most sources do without it.
+        import jinja2
+
         try:
-            self._template = _environment().from_string(source)
+            self._template = _environment().from_string(template)
         except jinja2.TemplateSyntaxError as error:
             raise UserError(
                 f"tokenizer.chat_template: line {error.lineno} of the template is not sound Jinja ({error.message})."
@@ -105,6 +107,10 @@ class ChatTemplate:
         return text, tuple(match.span() for match in self._special.finditer(guarded))
 
     def _render(self, conversation: list[dict[str, Any]]) -> str:
+        if self._template is None:
+            return "".join(
+                f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in conversation
+            )
         import jinja2
 
         try:
@@ -116,10 +122,10 @@ class ChatTemplate:
 
     def _guards(self, conversation: list[dict[str, Any]]) -> dict[str, str]:
         """A private-use character that occurs nowhere for each character that begins a special string."""
-        strings = list(_strings(conversation))
-        begins = sorted({match[0] for string in strings for match in self._special_begins.finditer(string)})
-        if not begins:
+        strings = _strings(conversation)
+        if not self._special.search("\n".join(strings)):
             return {}
+        begins = sorted({match[0] for string in strings for match in self._special_begins.finditer(string)})
         used = set().union(*strings)
         free = (chr(code) for code in _PRIVATE_USE if chr(code) not in used)
         return dict(zip(begins, free, strict=False))
@@ -169,7 +175,7 @@ def _checked(messages: object) -> list[dict[str, Any]]:
 
 
 def _message(message: object) -> dict[str, Any]:
-    if not isinstance(message, Mapping):
+    if not isinstance(message, dict):
         raise BadConversation("message is not a JSON object")
     if isinstance(message.get("role"), str):
         role, content = message["role"], message.get("content")
@@ -186,20 +192,22 @@ def _message(message: object) -> dict[str, Any]:
     return {**others, "role": role, "content": content}
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: Any) -> list[str]:
     if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _strings(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _strings(inner)
+        return [value]
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    found: list[str] = []
+    for part in inner:
+        if isinstance(part, str):
+            found.append(part)
+        else:
+            found += _strings(part)
+    return found
 
 
 def _mapped(value: Any, function: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return function(value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {key: _mapped(inner, function) for key, inner in value.items()}
     return [_mapped(inner, function) for inner in value] if isinstance(value, list) else value

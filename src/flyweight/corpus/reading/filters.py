@@ -87,7 +87,7 @@ def compile_filter(expression: str) -> Filter:
 
 
 def _malformed(expression: str, place: int, problem: str) -> UserError:
-    shown = f"{expression[:place]} --> {expression[place:]}" if place else f"--> {expression}"
+    shown = f"{expression[:place].rstrip()} --> {expression[place:]}" if place else f"--> {expression}"
     return UserError(
         f"the filter {expression!r} is malformed here: `{shown}` ({problem}); expected comparisons of fields such "
         f'as `score >= 4 and language == "en"`, with `in`, `not`, `or`, `is None` and `len()`.'

@@ -12,7 +12,7 @@ from flyweight.corpus.documents import ReadLog
 from flyweight.corpus.reading.compressed import Advance
 
 if TYPE_CHECKING:
-    from pyarrow import RecordBatch
+    from pyarrow import RecordBatch, Schema
     from pyarrow.parquet import FileMetaData, ParquetFile
 
 Columns = Mapping[str, str | None]
@@ -91,7 +91,7 @@ def row_records(
     """
     with _open(file) as table:
         metadata = table.metadata
-        chosen = _chosen(file, table.schema_arrow.names, columns, log)
+        chosen = _chosen(file, table.schema_arrow, columns, log)
         stop = table.num_row_groups if stop is None else stop
         row = sum(metadata.row_group(group).num_rows for group in range(start))
         done = 0
@@ -109,20 +109,35 @@ def row_records(
             advance(done)
 
 
-def _chosen(file: Path, names: list[str], columns: Columns | None, log: ReadLog) -> list[str] | None:
+def _chosen(file: Path, schema: Schema, columns: Columns | None, log: ReadLog) -> list[str] | None:
     if columns is None:
         return None
     chosen = []
     for column, setting in columns.items():
-        if column in names or column.partition(".")[0] in names:
+        if _has(schema, column):
             chosen.append(column)
         elif setting:
-            raise UserError(
-                f"{setting}: {file} has no column {column!r}; it has the columns {', '.join(names)}."
-            )
+            names = ", ".join(schema.names)
+            raise UserError(f"{setting}: {file} has no column {column!r}; it has the columns {names}.")
         else:
-            log.fields_found = log.fields_found or tuple(names)
+            log.fields_found = log.fields_found or tuple(schema.names)
     return chosen
+
+
+def _has(schema: Schema, column: str) -> bool:
+    import pyarrow
+
+    if column in schema.names:
+        return True
+    first, *steps = column.split(".")
+    if first not in schema.names:
+        return False
+    inner = schema.field(first).type
+    for step in steps:
+        if not pyarrow.types.is_struct(inner) or inner.get_field_index(step) < 0:
+            return False
+        inner = inner.field(step).type
+    return True
 
 
 def _batch_rows(metadata: FileMetaData, group: int, chosen: list[str] | None) -> int:
