@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import sys
 import warnings
+from pathlib import Path
 
+from flyweight.base import UserError
 from flyweight.corpus.tinydsl.errors import NotTinyDSL
 from flyweight.corpus.tinydsl.parsing_statements import StatementParser
 
@@ -27,6 +30,23 @@ def denormalize(text: str) -> str:
     source = source + "\n" if source else ""
     _check(source, parser)
     return source
+
+
+def denormalize_file(file: Path | None) -> str:
+    """The Python source of a file of the exact dialect, or of standard input when `file` is None.
+
+    Raises:
+        UserError: it cannot be read, or is not of the exact dialect.
+    """
+    name = "standard input" if file is None else str(file)
+    try:
+        text = sys.stdin.read() if file is None else file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{name}: this file cannot be read ({error}).") from None
+    try:
+        return denormalize(text)
+    except NotTinyDSL as error:
+        raise UserError(f"{name}: this is not the exact dialect of TinyDSL ({error}).") from None
 
 
 def _check(source: str, parser: StatementParser) -> None:

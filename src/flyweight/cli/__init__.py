@@ -1,0 +1,46 @@
+"""The command line: one command a stage. It parses, calls and prints; the rooms do the work."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from flyweight import __version__
+from flyweight.base import UserError
+from flyweight.cli import corpus, model, run
+
+app = typer.Typer(
+    help="Train small language models: one recipe file in, one finished, measured, released model out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+for commands in (run.app, corpus.app, model.app):
+    app.add_typer(commands)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"flyweight {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The entry point: a user's mistake is one sentence and exit code 2; a traceback is our own bug."""
+    try:
+        app()
+    except UserError as error:
+        print(f"flyweight: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,67 @@
+"""What several commands share: their arguments, and how a recipe is loaded from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flyweight.base import UserError
+
+RecipeArgument = Annotated[
+    str, typer.Argument(help="A recipe file, or the name of one that comes with Flyweight.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Recipe keys that win over the file, such as training.tokens=5M."
+    ),
+]
+Scaled = Annotated[
+    str | None, typer.Option(help="Use a small, honest copy of the recipe over this many tokens, such as 5M.")
+]
+Factor = Annotated[
+    int, typer.Option(help="With --scaled: a model about this many times narrower and shallower.")
+]
+CheckpointArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT", help="A checkpoint, a run folder, RUN@TOKENS, or a Hugging Face folder."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust-remote-code", help="Run the modeling code that lies in a Hugging Face folder."),
+]
+CorpusOption = Annotated[
+    Path | None, typer.Option(help="Folder of the token shards; corpora/NAME when left out.")
+]
+
+
+def print_json(value: Any) -> None:
+    """Print an answer for programs."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def recipe_of(name: str, overrides: list[str] | None, scaled: str | None = None, factor: int = 1) -> Any:
+    """The recipe that a command's words name.
+
+    Raises:
+        UserError: no such recipe, or words that do not fit it.
+    """
+    from flyweight.recipe import load_recipe, parse_tokens
+
+    recipe = load_recipe(name, overrides or [])
+    if scaled is None:
+        if factor != 1:
+            raise UserError("--factor goes with --scaled.")
+        return recipe
+    try:
+        tokens = parse_tokens(scaled)
+    except ValueError as error:
+        raise UserError(f"--scaled: {error}.") from None
+    return recipe.scaled(tokens, factor)
