@@ -100,8 +100,9 @@ def test_a_cut_text_gives_the_pieces_of_the_whole(
             cut, cut_log = documents(opened(path))
         assert cut == whole
         assert set(cut_log.bad) == set(log.bad) <= {"empty"}
-        expected = text.removeprefix("\ufeff")
-        assert "".join(document.text for document in whole).split() == expected.split()
+        # Only pieces of nothing but white space may be lost.
+        kept = "".join(document.text for document in whole)
+        assert "".join(kept.split()) == "".join(text.removeprefix("\ufeff").split())
 
 
 @given(
