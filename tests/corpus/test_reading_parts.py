@@ -223,7 +223,7 @@ def test_a_reader_travels_without_its_parts_and_reads_the_one_it_is_given(
     assert list(sent.documents(part, ReadLog(), tmp_path)) == documents(reader)[0]
 
 
-def test_the_limit_holds_within_a_part(tmp_path: Path, opened: Open) -> None:
+def test_a_part_is_read_until_the_limit_is_passed(tmp_path: Path, opened: Open) -> None:
     make_files(tmp_path, [100] * 20)
     found, _ = documents(opened(tmp_path, limit=1000))
     sizes = [document.size for document in found]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flyweight.base import UserError
 from flyweight.corpus.documents import Document, ReadLog
 from flyweight.corpus.reading import files as local
 from flyweight.corpus.reading.conversion import Conversion
@@ -49,17 +48,14 @@ class HubInputs:
         Raises:
             UserError: a file that cannot be downloaded or read.
         """
-        from flyweight.corpus.reading.hub import download
+        # Imported here: the hub's client is slow to import, and most worker processes do without it.
+        from flyweight.corpus.reading.hub import downloaded
 
         total, before = max(1, self.size), 0
         for file in self.files:
-            path = download(self.dataset, self.commit, file.path, scratch)
-            try:
-                span = (before / total, (before + file.size) / total)
+            span = (before / total, (before + file.size) / total)
+            with downloaded(self.dataset, self.commit, file.path, scratch) as path:
                 yield from local.read_slices([local.whole_file(path, self.few)], conversion, log, span)
-            finally:  # after an error too: what cannot be read is downloaded anew
-                if path.resolve().is_relative_to(scratch.resolve()):
-                    path.unlink(missing_ok=True)
             before += file.size
 
 
@@ -67,20 +63,14 @@ def hub_inputs(name: str, source: Source) -> tuple[list[HubInputs], str]:
     """The parts of a hub source, and the source in one line.
 
     Raises:
-        UserError: no such dataset, subset, split or revision, or no network; no file that can be read.
+        UserError: no such dataset, subset, split or revision, or no network.
     """
-    # Imported here: the hub's client is slow to import, and most worker processes do without it.
     from flyweight.corpus.reading.hub import resolve
 
     assert source.dataset is not None
     where = f"source {name!r} (sources.{name}.dataset)"
     listing = resolve(source.dataset, source.subset, source.split, source.revision, source.files, where)
-    files = [file for file in listing.files if file.path.lower().endswith(local.READABLE)]
-    if not files:
-        raise UserError(
-            f"{where}: the {len(listing.files):,} files of {listing.dataset} that were chosen are of no kind "
-            f"that can be read; supported are {', '.join(local.READABLE)}."
-        )
+    files = listing.files
     few = len(files) < local.FEW_FILES
     parts = [
         HubInputs(listing.dataset, listing.commit, tuple(group), few)
