@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import hashlib
 from fractions import Fraction
-from typing import Protocol, TypeAlias
+from functools import lru_cache
+from typing import TypeAlias
+
+from flyweight.corpus.generated.draws import Random
 
 Expression: TypeAlias = "int | tuple[str, Expression, Expression]"
 """A number, or (operator, left, right) with an operator of + - * /."""
@@ -18,27 +21,28 @@ _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
 
-class Random(Protocol):
-    """The one method that is used of `random.Random` or numpy's `Generator`."""
-
-    def random(self) -> float:
-        """A number in [0, 1)."""
-        ...
-
-
 def value(expression: Expression) -> Fraction | int:
     """The exact value. Raises ZeroDivisionError."""
+    numerator, denominator = ratio(expression)
+    return Fraction(numerator, denominator) if denominator != 1 else numerator
+
+
+def ratio(expression: Expression) -> tuple[int, int]:
+    """The exact value as numerator and denominator, not in lowest terms. Raises ZeroDivisionError."""
     if isinstance(expression, int):
-        return expression
+        return expression, 1
     operator, left, right = expression
-    a, b = value(left), value(right)
-    if operator == "+":
-        return a + b
-    if operator == "-":
-        return a - b
+    a, b = (left, 1) if isinstance(left, int) else ratio(left)
+    c, d = (right, 1) if isinstance(right, int) else ratio(right)
     if operator == "*":
-        return a * b
-    return Fraction(a) / b
+        return a * c, b * d
+    if operator == "/":
+        if c == 0:
+            raise ZeroDivisionError(render(expression))
+        return a * d, b * c
+    if operator == "-":
+        c = -c
+    return (a + c, b) if b == d else (a * d + c * b, b * d)
 
 
 def operands(expression: Expression) -> int:
@@ -54,14 +58,20 @@ def canonical(expression: Expression) -> str:
         return str(expression)
     operator, left, right = expression
     if operator in "+*":
-        return "(" + operator.join(sorted(_chain(expression, operator))) + ")"
+        return "(" + operator.join(sorted(_chain(expression, operator, []))) + ")"
     return f"({canonical(left)}{operator}{canonical(right)})"
 
 
-def _chain(expression: Expression, operator: str) -> list[str]:
-    if isinstance(expression, tuple) and expression[0] == operator:
-        return _chain(expression[1], operator) + _chain(expression[2], operator)
-    return [canonical(expression)]
+def _chain(expression: Expression, operator: str, found: list[str]) -> list[str]:
+    while not isinstance(expression, int) and expression[0] == operator:
+        last = expression[2]
+        if isinstance(last, int):
+            found.append(str(last))
+        else:
+            _chain(last, operator, found)
+        expression = expression[1]
+    found.append(str(expression) if isinstance(expression, int) else canonical(expression))
+    return found
 
 
 def is_held_out(expression: Expression) -> bool:
@@ -70,8 +80,20 @@ def is_held_out(expression: Expression) -> bool:
     A keyed hash of the canonical form decides; it depends on no seed, so that every model that was
     trained on generated arithmetic can be measured on the same items.
     """
-    digest = hashlib.blake2b(canonical(expression).encode(), key=_SPLIT_KEY, digest_size=8).digest()
-    return int.from_bytes(digest, "little") % HELD_OUT_IN == 0
+    if isinstance(expression, tuple) and isinstance(expression[1], int) and isinstance(expression[2], int):
+        return _is_held_out_pair(expression)
+    return _hash_is_held_out(canonical(expression))
+
+
+@lru_cache(maxsize=1 << 16)
+def _is_held_out_pair(expression: Expression) -> bool:
+    """Most expressions are of two small numbers, and come again and again."""
+    return _hash_is_held_out(canonical(expression))
+
+
+def _hash_is_held_out(text: str) -> bool:
+    digest = hashlib.blake2b(text.encode(), key=_SPLIT_KEY, digest_size=8).digest()
+    return digest[0] % HELD_OUT_IN == 0  # HELD_OUT_IN divides 256
 
 
 def render(expression: Expression, rng: Random | None = None, extra: float = 0.0) -> str:
@@ -85,16 +107,20 @@ def render(expression: Expression, rng: Random | None = None, extra: float = 0.0
     if isinstance(expression, int):
         return str(expression)
     operator, left, right = expression
-    texts = []
-    for child, on_the_right in ((left, False), (right, True)):
-        text = render(child, rng, extra)
-        if isinstance(child, tuple):
-            inner, outer = _PRECEDENCE[child[0]], _PRECEDENCE[operator]
-            needed = inner < outer or (on_the_right and inner == outer)
-            if needed or (rng is not None and extra and rng.random() < extra):
-                text = f"({text})"
-        texts.append(text)
-    return f"{texts[0]} {operator} {texts[1]}"
+    outer = _PRECEDENCE[operator]
+    if isinstance(left, int):
+        before = str(left)
+    else:
+        before = render(left, rng, extra)
+        if _PRECEDENCE[left[0]] < outer or (extra and rng is not None and rng.random() < extra):
+            before = f"({before})"
+    if isinstance(right, int):
+        after = str(right)
+    else:
+        after = render(right, rng, extra)
+        if _PRECEDENCE[right[0]] <= outer or (extra and rng is not None and rng.random() < extra):
+            after = f"({after})"
+    return f"{before} {operator} {after}"
 
 
 def chained(numbers: list[int], operators: list[str]) -> Expression:
@@ -133,9 +159,51 @@ def _from_ast(node: ast.expr) -> Expression:
 
 def format_number(number: Fraction | int) -> str:
     """A whole number as it is, any other rounded to 4 decimals without trailing zeros (ties to even)."""
-    if number == int(number):
-        return str(int(number))
-    scaled = round(number * 10_000)
-    sign, (whole, part) = "-" if scaled < 0 else "", divmod(abs(scaled), 10_000)
-    decimals = f"{part:04d}".rstrip("0")
-    return f"{sign}{whole}.{decimals}" if decimals else f"{sign}{whole}"
+    return format_ratio(number.numerator, number.denominator)
+
+
+def format_ratio(numerator: int, denominator: int) -> str:
+    """`format_number` of numerator / denominator, which need not be in lowest terms."""
+    if denominator < 0:
+        numerator, denominator = -numerator, -denominator
+    whole, rest = divmod(numerator, denominator)
+    if rest == 0:
+        return str(whole)
+    scaled, rest = divmod(numerator * 10_000, denominator)
+    if 2 * rest > denominator or (2 * rest == denominator and scaled % 2):
+        scaled += 1
+    sign = "-" if scaled < 0 else ""
+    whole, part = divmod(abs(scaled), 10_000)
+    return f"{sign}{whole}.{part:04d}".rstrip("0").rstrip(".")
+
+
+Step: TypeAlias = "tuple[Expression, int, Expression]"
+"""An expression of two numbers, its value, and what is left when the value stands in its place."""
+
+
+def reductions(expression: Expression) -> list[Step] | None:
+    """The steps from an expression to its value, the leftmost of the innermost first.
+
+    None when a value on the way is not whole.
+    """
+    steps: list[Step] = []
+    while isinstance(expression, tuple):
+        step = _first_step(expression)
+        if step is None:
+            return None
+        steps.append(step)
+        expression = step[2]
+    return steps
+
+
+def _first_step(expression: tuple[str, Expression, Expression]) -> Step | None:
+    operator, left, right = expression
+    if isinstance(left, tuple):
+        inner = _first_step(left)
+        return None if inner is None else (inner[0], inner[1], (operator, inner[2], right))
+    if isinstance(right, tuple):
+        inner = _first_step(right)
+        return None if inner is None else (inner[0], inner[1], (operator, left, inner[2]))
+    numerator, denominator = ratio(expression)
+    result, rest = divmod(numerator, denominator)
+    return None if rest else (expression, result, result)

@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from flyweight.corpus.generated.expressions import Expression, Random
-
-T = TypeVar("T")
+from flyweight.corpus.generated.draws import Random, between, pick
+from flyweight.corpus.generated.expressions import Expression
 
 NAMES = (
     "Anna", "Ben", "Carla", "David", "Elena", "Farid", "Grace", "Hugo", "Ines", "Jonas", "Kira", "Leo",
@@ -21,16 +19,6 @@ THINGS = (
     "stamps", "oranges", "beads", "balloons", "tickets", "flowers",
 )  # fmt: skip
 BOXES = ("boxes", "bags", "baskets", "jars", "shelves", "drawers", "crates", "trays")
-
-
-def between(rng: Random, low: int, high: int) -> int:
-    """A whole number from `low` to `high`, both included."""
-    return low + int(rng.random() * (high - low + 1))
-
-
-def pick(rng: Random, choices: Sequence[T]) -> T:
-    """One of `choices`."""
-    return choices[int(rng.random() * len(choices))]
 
 
 @dataclass(frozen=True)
@@ -51,7 +39,8 @@ def fill(wording: str, numbers: tuple[int, ...], rng: Random) -> str:
     name = pick(rng, NAMES)
     other = pick(rng, [candidate for candidate in NAMES if candidate != name])
     values = dict(zip("abc", numbers, strict=False))
-    return wording.format(name=name, other=other, things=pick(rng, THINGS), boxes=pick(rng, BOXES), **values)
+    text = wording.format(name=name, other=other, things=pick(rng, THINGS), boxes=pick(rng, BOXES), **values)
+    return text.replace(" 1 minutes", " 1 minute").replace(" 1 get off", " 1 gets off")
 
 
 def _two(low_a: int, high_a: int, low_b: int, high_b: int) -> Callable[[Random], tuple[int, ...]]:
