@@ -94,6 +94,7 @@ def test_a_remembered_row_makes_seeking_start_there_and_a_foreign_row_is_refused
         fresh.remember_row(3, (3 * ROW, 0))
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=13).filter(any))
 def test_fixed_point_weights_add_up_exactly_and_keep_zeros(raw):
     weights = np.array([raw], dtype=np.float64) / sum(raw)
