@@ -36,4 +36,4 @@ def test_only_large_samples_are_limited(monkeypatch) -> None:
     assert train(small, texts).fingerprint == train_bpe(texts, 270, "qwen2", small.end_of_text).fingerprint
     assert called == []
     train(large, texts)
-    assert called == [4_000_000]
+    assert called == [1_000_000]

@@ -29,8 +29,9 @@ Marks = Sequence[tuple[int, int]]
 _CHECKED_CHARACTERS = 50_000
 """Of each sample, so that a book does not take as long as all others."""
 
-_RENEW_AFTER = 1_000_000_000
-"""Bytes of text after which gigatoken is loaded anew: it remembers the words that it has seen."""
+_RENEW_AFTER = 200_000_000
+"""Characters after which gigatoken is loaded anew: it remembers every word that it has seen, in about 120
+bytes (2.4 million distinct words took 295 MB), and never forgets one."""
 
 _Batch = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 """Texts to ids, (tokens,) uint32, and the number of tokens of each text, (texts,) int64."""
