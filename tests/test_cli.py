@@ -104,7 +104,7 @@ def test_every_recipe_plans(run):
         (["export", "no/such/run", "out"], "no such folder"),
         (["report", "no/such/run"], "no/such/run"),
         (["quickstart", "--data", "no/such/folder"], "no such file or folder"),
-        (["prepare", "gpt-x2-125m", "--out", "shards"], "hf download"),
+        (["prepare", "gpt-x2-125m", "--out", "shards", "sources.fineweb-edu.path=nowhere"], "does not exist"),
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_exit_code_2(run, monkeypatch, tmp_path, words, sentence):

@@ -336,7 +336,7 @@ def test_the_corpus_is_the_same_whatever_the_workers(
     folder = tmp_path / "many"
     for n in range(8):
         make_jsonl(folder / f"{n}.jsonl", [make_prose(m, 300) for m in range(20 * n - 2, 20 * n + 20)])
-    monkeypatch.setattr(files_module, "PART_BYTES", 1)
+    monkeypatch.setattr(files_module, "PART_BYTES", 10_000)
     sources = {"many": {"kind": "files", "path": str(folder), "limit": 150_000}}
     cleaning = {"near_duplicates": "remove", "held_out": 0.1}
     fingerprints = {

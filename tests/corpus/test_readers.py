@@ -227,13 +227,6 @@ def test_bad_bytes_in_a_text_are_located_by_line(tmp_path: Path) -> None:
     assert log.bad["invalid UTF-8"].first == [f"{path}:4003"]
 
 
-def test_equal_texts_have_equal_keys_whatever_file_they_are_in(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("same")
-    (tmp_path / "b.jsonl").write_text('{"text": "same"}\n{"text": "other"}\n')
-    keys = [document.key for document in read(tmp_path)[0]]
-    assert keys[0] == keys[1] != keys[2]
-
-
 def test_a_line_beyond_memory_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_lines, "LONGEST_LINE", 64)
     path = tmp_path / "data.jsonl"

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from flyweight.base import UserError
-from flyweight.corpus.documents import Document, ReadLog, text_key
+from flyweight.corpus.documents import Document, ReadLog
 from flyweight.corpus.reading.source import SourceReader, open_source
 from flyweight.corpus.tinydsl import normalize
 from flyweight.recipe import Recipe
@@ -131,7 +131,7 @@ def test_conversations_become_documents_with_marks(tmp_path: Path, kind: str, op
     found, log = documents(opened(write(tmp_path, records, kind), messages_field="messages", filter="n > 0"))
     (document,) = found
     assert document.text == RENDERED
-    assert document.key == text_key(RENDERED)
+    assert document.key is None
     marked = [document.text[start:end] for start, end in document.marks]
     assert marked == ["<|im_start|>", "<|im_end|>"] * 2
     assert document.marks[1][0] == document.text.index("<|im_end|>\n")
@@ -167,7 +167,7 @@ def test_code_becomes_tinydsl_and_what_cannot_is_counted_by_reason(
     found, log = documents(opened(write(tmp_path, records, "jsonl"), tinydsl=dialect))
     (document,) = found
     assert document.text == normalize(code, dialect)  # pyright: ignore[reportArgumentType]
-    assert document.key == text_key(document.text)
+    assert document.key is None
     assert log.skipped == 4
     assert log.bad["TinyDSL: syntax error"].first[0].endswith(":2")
     assert log.bad["text is not a string"].count == 1

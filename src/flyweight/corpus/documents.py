@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 
 FIRST_PLACES = 5
@@ -13,14 +12,15 @@ FIRST_PLACES = 5
 class Document:
     """One text, whole, as a source gives it.
 
-    `key` decides on which side of the held-out split it falls: equal keys fall on the same side.
+    `key` decides on which side of the held-out split it falls: equal keys fall on the same side. Where
+    it is None the text itself is the key.
     A source that generates its text sets `held_out` itself; elsewhere it is None. `marks` are the
     special tokens of a rendered conversation, as (start, end) in characters of `text`, rising: only
     there does text become special tokens.
     """
 
     text: str
-    key: str
+    key: str | None = None
     held_out: bool | None = None
     marks: tuple[tuple[int, int], ...] = ()
 
@@ -28,11 +28,6 @@ class Document:
     def size(self) -> int:
         """Bytes of the text in UTF-8."""
         return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8"))
-
-
-def text_key(text: str) -> str:
-    """The key of a document that has nothing but its text: duplicates get the same one."""
-    return hashlib.blake2b(text.encode("utf-8"), digest_size=16).hexdigest()
 
 
 @dataclass
@@ -93,7 +88,9 @@ class ReadLog:
             self.skip("empty", place)
         else:
             try:
-                return Document(text, text_key(text))
+                if not text.isascii():
+                    text.encode("utf-8")
+                return Document(text)
             except UnicodeEncodeError:  # a lone surrogate, as in JSON's "\ud800"
                 self.skip("invalid UTF-8", place)
         return None

@@ -55,7 +55,8 @@ class RayTasks:
 
     def result(self, handle: Any) -> Any:
         """What the job returned."""
-        errors = self._ray.exceptions
+        from ray import exceptions as errors  # pyright: ignore[reportMissingImports]
+
         lost = (
             errors.WorkerCrashedError,
             errors.NodeDiedError,

@@ -21,6 +21,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
+from flyweight.corpus.cleaning.near import NO_KEY
+
 CHUNK_BYTES = 64_000_000
 CHUNK_DOCUMENTS = 200_000
 
@@ -145,8 +147,10 @@ class ChunkWriter:
         self._facts.append(facts)
         self._exact.append(_keyed(exact[:, 0], exact[:, 1], rows))
         if near is not None:
-            bands = np.broadcast_to(np.arange(near.shape[1], dtype=np.uint64), near.shape)
-            self._near.append(_keyed(near.ravel(), bands.ravel(), np.repeat(rows, near.shape[1])))
+            keys = near.ravel()  # salted by their band, so all bands are one pool
+            found = keys != NO_KEY  # of a document without words
+            owners = np.repeat(rows, near.shape[1])
+            self._near.append(_keyed(keys[found], np.zeros(int(found.sum()), np.uint64), owners[found]))
         self._rows += len(texts)
         self._bytes += int(facts["size"].sum(dtype=np.int64))
         if self._bytes >= CHUNK_BYTES or self._rows >= CHUNK_DOCUMENTS:

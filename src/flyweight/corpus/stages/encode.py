@@ -14,7 +14,7 @@ from flyweight.corpus.shards import ShardWriter, token_dtype
 from flyweight.corpus.stages.chunks import Chunk
 from flyweight.corpus.stages.fates import Fate, load_fates
 from flyweight.corpus.tokenizers import TextTokenizer
-from flyweight.corpus.tokenizers.encoding import Encoder
+from flyweight.corpus.tokenizers.encoding import Encoder, Library
 
 SIDES = {"train": Fate.TRAIN, "held_out": Fate.HELD_OUT}
 
@@ -28,7 +28,7 @@ class EncodeSettings:
     tokenizer: str
     """Folder of the tokenizer."""
     end_of_text: str
-    encoder: str
+    encoder: Library
     """`gigatoken` or `tokenizers`: both give the same ids."""
 
 

@@ -116,11 +116,14 @@ def _write(
     batch: list[Document], settings: ReadSettings, index: EvaluationIndex | None, writer: ChunkWriter
 ) -> None:
     texts = [document.text.encode("utf-8") for document in batch]
-    digests = b"".join(hashlib.blake2b(text, digest_size=16).digest() for text in texts)
-    exact = np.frombuffer(digests, "<u8").reshape(-1, 2)
+    digests = [hashlib.blake2b(text, digest_size=16) for text in texts]
+    exact = np.frombuffer(b"".join(digest.digest() for digest in digests), "<u8").reshape(-1, 2)
     facts = np.empty(len(batch), FACTS)
     facts["size"] = [len(text) for text in texts]
-    facts["split"] = [_split(document, settings.seed) for document in batch]
+    facts["split"] = [
+        _split(document, digest.hexdigest(), settings.seed)
+        for document, digest in zip(batch, digests, strict=True)
+    ]
     secret = np.uint64(derive_seed(settings.seed, "tokenizer sample"))
     facts["draw"] = _scrambled(exact[:, 0] ^ secret)
     facts["contaminated"] = -1
@@ -134,10 +137,10 @@ def _write(
     writer.write(texts, [document.marks for document in batch], facts, exact, near)
 
 
-def _split(document: Document, seed: int) -> int:
+def _split(document: Document, text_key: str, seed: int) -> int:
     if document.held_out is not None:
         return 0 if document.held_out else _ALL
-    return split_hash(seed, document.key)
+    return split_hash(seed, text_key if document.key is None else document.key)
 
 
 def _scrambled(numbers: np.ndarray) -> np.ndarray:
