@@ -85,7 +85,7 @@ def test_recipes_in_the_tutorials_load():
 
 
 def test_parts_of_a_training_section_fit_into_a_recipe():
-    others = ("name:", "sources:", "tokenizer:")
+    others = ("name:", "sources:", "tokenizer:", "corpus:")
     parts = [text for page in PAGES for text in code_blocks(page, "yaml") if not text.startswith(others)]
     assert len(parts) >= 3
     for part in parts:
@@ -102,11 +102,12 @@ def test_shown_sources_fit_into_a_recipe():
         text
         for page in PAGES
         for text in code_blocks(page, "yaml")
-        if text.startswith(("sources:", "tokenizer:"))
+        if text.startswith(("sources:", "tokenizer:", "corpus:"))
     ]
     assert len(parts) >= 5
     for part in parts:
-        recipe = load_recipe("gpt-x2-125m").to_dict() | YAML(typ="safe", pure=True).load(part)
+        shown = YAML(typ="safe", pure=True).load(part)
+        recipe = load_recipe("gpt-x2-125m").to_dict() | shown
         weights = {name: 1 / len(recipe["sources"]) for name in recipe["sources"]}
         recipe["training"]["mixture"] = [{"at": 0, "weights": weights}]
         assert recipe_from_dict(recipe).notes == ()

@@ -52,7 +52,7 @@ Progress = Callable[[str, float], None]
 
 WORK = ".work"
 
-ENCODER_SAMPLES = 20
+ENCODER_SAMPLES = 60
 """Documents of each source on which the fast encoder must agree with the saved tokenizer."""
 
 
@@ -124,7 +124,9 @@ class Preparation:
 
     @property
     def _index_folder(self) -> Path:
-        return self.work / "evaluation-sets"
+        """Beside the corpus: indexing the sets takes seconds, and other corpora name the same ones."""
+        sets = [[name, one.model_dump(mode="json")] for name, one in self.recipe.corpus.decontaminate.items()]
+        return self.folder.parent / ".evaluation-sets" / digest(sets)
 
     @cached_property
     def _index(self) -> EvaluationIndex | None:

@@ -3,7 +3,7 @@
 A chunk holds at most CHUNK_BYTES of text and CHUNK_DOCUMENTS documents, so that whatever a stage does
 with one fits into a small machine's memory, however large the corpus. In a part's folder, chunk n is
 
-    documents-n.arrow   the documents' text (UTF-8) and marks, compressed with zstd
+    documents-n.arrow   the documents' text (UTF-8) and marks, compressed with LZ4: written once, read twice
     facts-n.npy         FACTS of each document
     exact-n.npy         KEYED by the whole text, sorted
     near-n.npy          KEYED by each MinHash band, sorted; only where near duplicates are looked for
@@ -134,7 +134,7 @@ class ChunkWriter:
             near: (documents, bands) uint64 MinHash band keys, or None.
         """
         if self._documents is None:
-            options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+            options = pyarrow.ipc.IpcWriteOptions(compression="lz4")
             path = self._folder / f"documents-{len(self.chunks):04d}.arrow"
             self._documents = pyarrow.ipc.new_file(str(path), _SCHEMA, options=options)
         flat = [[place for pair in one for place in pair] if one else None for one in marks]
