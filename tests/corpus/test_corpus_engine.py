@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,8 +39,9 @@ def test_progress_rises_to_one(executor):
 
 
 def test_jobs_that_are_not_needed_do_not_run(executor):
-    needed = lambda number, results: sum(result is not None for result in results) < 1 or number == 0  # noqa: E731
-    results = run_jobs(executor, [Job(jobs.square, (n,), "squares") for n in range(40)], silent, needed)
+    kept: dict[int, int] = {}
+    todo = [Job(jobs.square, (n,), "squares") for n in range(40)]
+    results = run_jobs(executor, todo, silent, lambda number: not kept, kept.__setitem__)
     assert results[0] == 0
     assert results[-1] is None
 
@@ -92,3 +97,43 @@ def test_half_a_folder_is_no_folder(tmp_path):
         broken()
     assert not finished(tmp_path / "part", "key")
     assert not list(tmp_path.iterdir())
+
+
+ORPHANS = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import engine_jobs as jobs
+from flyweight.corpus.engine import Job, LocalPool, run_jobs
+
+if __name__ == "__main__":
+    with LocalPool(2) as pool:
+        run_jobs(pool, [Job(jobs.square, (n,), "squares") for n in range(4)], lambda share: None)
+        print(*(process.pid for process in pool._pool._processes.values()), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(ORPHANS)
+    command = [sys.executable, str(script), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    workers = [int(word) for word in done.stdout.split()]
+    assert len(workers) == 2
+    deadline = time.monotonic() + 20
+    while any(is_alive(worker) for worker in workers):
+        assert time.monotonic() < deadline, "a worker lives on without its parent"
+        time.sleep(0.1)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    # A process that has ended stays in the table until somebody asks for its exit code.
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(process)], capture_output=True, text=True, check=False
+    )
+    return bool(state.stdout.strip()) and not state.stdout.startswith("Z")

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flyweight.base import write_json
 from flyweight.corpus.engine import InProcess
 from flyweight.corpus.stages import groups
 from flyweight.corpus.stages.chunks import FACTS, Chunk, ChunkWriter
@@ -72,7 +73,8 @@ def write_chunks(folder, sizes, exact) -> list[Chunk]:
     for number, size in enumerate(sizes):
         place = folder / f"part-{number}"
         place.mkdir()
-        with ChunkWriter(place, place) as writer:
+        write_json(place / "key.json", "key")
+        with ChunkWriter(place, place, "key") as writer:
             facts = np.zeros(size, FACTS)
             writer.write([b"x"] * size, [()] * size, facts, exact[row : row + size], None)
         chunks += writer.chunks
@@ -115,4 +117,4 @@ def test_dropped_documents_take_no_part_in_later_groups(tmp_path):
     drops = drop_duplicates(
         InProcess(), chunks, tmp_path, "exact", "remove", tmp_path / "groups", "key", lambda share: None
     )
-    assert [dropped.tolist() for dropped in drops] == [[(2, 1)]]
+    assert [np.load(file).tolist() for file in drops] == [[(2, 1)]]

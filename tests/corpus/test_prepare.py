@@ -58,7 +58,13 @@ def test_every_document_is_on_exactly_one_side_byte_for_byte(
     assert corpus.bytes_per_token("prose") == source.train.bytes / corpus.train["prose"].tokens
     assert corpus.tokenizer.vocab_size == 300
     names = dict.fromkeys(stage for stage, _ in stages)
-    assert list(names) == ["reading", "looking for exact duplicates", "training the tokenizer", "encoding"]
+    assert list(names) == [
+        "reading",
+        "looking for exact duplicates",
+        "training the tokenizer",
+        "encoding",
+        "writing shards",
+    ]
     assert all(0 <= share <= 1 for _, share in stages)
     assert len(corpus.summary()) == 1
     left = {item.name for item in (tmp_path / "corpus").iterdir()}
@@ -323,6 +329,32 @@ def test_documents_that_hold_an_evaluation_item_are_removed(
     assert "grey horses" in sample["words"].lower()
 
 
+def test_a_source_that_cleaning_empties_is_named_at_once(
+    tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[..., Path], make_prose: Callable[..., str]
+) -> None:
+    originals = [make_prose(n, 400) for n in range(40)]
+    a = make_jsonl(tmp_path / "a.jsonl", originals)
+    b = make_jsonl(tmp_path / "b.jsonl", [*map(nearly, originals)])
+    recipe = make_recipe(sources_of(a, b), corpus={"near_duplicates": "remove", "held_out": 0.1})
+    with pytest.raises(UserError, match=r"source 's1': too little text .*40 x near duplicate"):
+        prepare(recipe, tmp_path / "c")
+    assert not (tmp_path / "c" / "tokenizer").exists()
+
+
+def test_another_evaluation_set_under_the_same_name_is_another_corpus(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
+) -> None:
+    items = tmp_path / "exam.jsonl"
+    items.write_text(json.dumps({"question": " ".join("abcdefghijklmnopqrst")}) + "\n")
+    cleaning = {"held_out": 0.1, "decontaminate": {"exam": {"path": str(items)}}}
+    recipe = make_recipe(sources_of(prose_file), corpus=cleaning)
+    first = prepare(recipe, tmp_path / "c")
+    assert prepare(recipe, tmp_path / "c").fingerprint == first.fingerprint
+    items.write_text(json.dumps({"question": " ".join("tsrqponmlkjihgfedcba")}) + "\n")
+    with pytest.raises(UserError, match=r"another configuration \(corpus\.decontaminate:"):
+        prepare(recipe, tmp_path / "c")
+
+
 # Engine
 
 
@@ -362,7 +394,7 @@ def test_finished_work_is_used_again_as_long_as_it_fits(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(preparation_module, "read_part", reading)
-    monkeypatch.setattr(preparation_module, "assemble", interrupted)
+    monkeypatch.setattr(preparation_module, "assemble_source", interrupted)
     folder = tmp_path / "c"
 
     def attempt(**changes: Any) -> int:

@@ -68,7 +68,7 @@ def test_damaged_files_are_named_with_what_was_found(tmp_path: Path) -> None:
         (good[:10], "truncated shard: found 10 bytes"),
         (good + b"x", "shard with a tail"),
         (b"GGUF" + good[4:], "not a shard of Flyweight: it begins with b'GGUFHARD'"),
-        (good[:8] + b"\x02" + good[9:], "has format 2, this Flyweight reads up to 1"),
+        (good[:8] + b"\x03" + good[9:], "has format 3, this Flyweight reads up to 2"),
         (good[:16] + b"\x08" + good[17:-2], "a shard of another corpus: found 8 items"),
         (good[:12] + b"\x04" + good[13:], "of another corpus: found 9 items of 4 bytes, expected 9 of 2"),
     ]

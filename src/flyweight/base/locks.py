@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flyweight.base.errors import UserError
+from flyweight.base.files import explain_write_errors
 
 
 @contextlib.contextmanager
@@ -19,7 +20,9 @@ def exclusive(mark: Path, busy: str) -> Iterator[None]:
     Raises:
         UserError: another process holds it; the message is `busy`.
     """
-    with mark.open("w") as file:
+    with explain_write_errors(mark):
+        file = mark.open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -23,11 +23,17 @@ class Document:
     key: str | None = None
     held_out: bool | None = None
     marks: tuple[tuple[int, int], ...] = ()
+    _utf8: bytes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def utf8(self) -> bytes:
+        """The text in UTF-8."""
+        return self.text.encode("utf-8") if self._utf8 is None else self._utf8
 
     @property
     def size(self) -> int:
         """Bytes of the text in UTF-8."""
-        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8"))
+        return len(self.text) if self.text.isascii() else len(self.utf8)
 
 
 @dataclass
@@ -88,9 +94,7 @@ class ReadLog:
             self.skip("empty", place)
         else:
             try:
-                if not text.isascii():
-                    text.encode("utf-8")
-                return Document(text)
+                return Document(text, _utf8=text.encode("utf-8"))
             except UnicodeEncodeError:  # a lone surrogate, as in JSON's "\ud800"
                 self.skip("invalid UTF-8", place)
         return None

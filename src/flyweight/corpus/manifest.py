@@ -88,6 +88,8 @@ class Manifest:
     sources: dict[str, SourceManifest]
     fingerprint: str
     """A hash over the tokenizer and every shard's checksum."""
+    evaluation_sets: str | None = None
+    """A hash of the evaluation sets that were looked for: settings and bytes."""
     notes: list[str] = field(default_factory=list)
     """What was found on the way, for people."""
 
@@ -109,10 +111,11 @@ def configuration(recipe: Recipe) -> dict[str, Any]:
         if key == "seed" or key.startswith(("tokenizer.", "sources.", "corpus."))
     }
     kept.pop("tokenizer.origin", None)
-    if recipe.tokenizer.kind == "bpe":
+    if recipe.tokenizer.kind != "existing":
         kept |= {f"training.mixture.{name}": weight for name, weight in average_weights(recipe).items()}
     else:
         kept.pop("tokenizer.sample", None)
+    if recipe.tokenizer.kind != "bpe":
         kept.pop("tokenizer.pattern", None)
     return kept
 
@@ -168,7 +171,12 @@ def write_source(folder: Path, manifest: SourceManifest) -> None:
 def read_source(folder: Path) -> SourceManifest | None:
     """A finished source's part, or None."""
     path = folder / "source.json"
-    return _validated(SourceManifest, read_json(path), path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return _validated(SourceManifest, read_json(path), path)
+    except UserError:
+        return None  # of another version of Flyweight: it is made again
 
 
 def _validated(kind: type, data: Any, path: Path) -> Any:

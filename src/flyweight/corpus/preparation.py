@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from flyweight.base import UserError, atomic_folder, read_json, write_json
+from flyweight.base import atomic_folder, read_json, write_json
 from flyweight.corpus.cleaning.contamination import EvaluationIndex
 from flyweight.corpus.cleaning.evaluation_sets import build_index
 from flyweight.corpus.engine import Executor, Job, job_key, run_jobs
@@ -25,6 +22,7 @@ from flyweight.corpus.manifest import (
     Manifest,
     Removed,
     SourceManifest,
+    Split,
     TokenizerManifest,
     average_weights,
     configuration,
@@ -32,13 +30,12 @@ from flyweight.corpus.manifest import (
     fingerprint,
     read_source,
     write_manifest,
-    write_source,
 )
 from flyweight.corpus.opening import TOKENIZER_FOLDER
 from flyweight.corpus.reading import builtin
 from flyweight.corpus.reading.source import SourceReader
-from flyweight.corpus.stages.decide import Decision, Gathered, count_fates, describe_left_out, merged_log
-from flyweight.corpus.stages.encode import EncodeSettings, assemble, encode_chunk
+from flyweight.corpus.stages.decide import Decision, Gathered, merged_log
+from flyweight.corpus.stages.encode import EncodeSettings, assemble_source, encode_chunk
 from flyweight.corpus.stages.fates import REMOVED, Fate, fates_digest, load_fates
 from flyweight.corpus.stages.read import ReadPart, ReadSettings, load_part, read_part
 from flyweight.corpus.stages.removed import write_removed
@@ -53,12 +50,14 @@ Progress = Callable[[str, float], None]
 WORK = ".work"
 
 ENCODER_SAMPLES = 60
-"""Documents of each source on which the fast encoder must agree with the saved tokenizer."""
+ENCODER_CHARACTERS = 4_000
+"""Documents of each source, and characters of each, on which the fast encoder must agree with the saved
+tokenizer: many beginnings show more than a few whole books."""
 
 
 def folder_name(source: str) -> str:
-    """A name for the source's folder; names that are no file names get a hash to stay different."""
-    safe = re.sub(r"[^A-Za-z0-9_-]", "_", source)
+    """A name for the source's folder; a hash keeps names apart that some disk would take for the same."""
+    safe = re.sub(r"[^a-z0-9_-]", "_", source.lower())
     return safe if safe == source else f"{safe}-{digest(source)}"
 
 
@@ -66,8 +65,8 @@ def folder_name(source: str) -> str:
 class Decided:
     """That the fates of all documents lie in their files."""
 
-    drops: dict[Fate, list[np.ndarray]]
-    """By kind of duplicate, arrays of groups.DROPPED."""
+    drops: dict[Fate, list[Path]]
+    """By kind of duplicate, files of groups.DROPPED."""
     key: str
     """A hash of all documents and their fates."""
 
@@ -100,7 +99,7 @@ class Preparation:
         """Make every part that is not there yet, then write the manifest."""
         tokenizer = self.tokenizer
         folders = self._encoded(tokenizer)
-        sources = {name: self._source(name, tokenizer, folders[name]) for name in self.readers}
+        sources = self._assembled(tokenizer, folders)
         settings = configuration(self.recipe)
         write_removed(self.folder, self.gathered, self.readers, self.fates, self.decided.drops, self._index)
         write_manifest(
@@ -114,6 +113,7 @@ class Preparation:
                 ),
                 sources=sources,
                 fingerprint=fingerprint(tokenizer.fingerprint, sources),
+                evaluation_sets=self._index.key if self._index else None,
                 notes=self.notes,
             ),
         )
@@ -171,15 +171,15 @@ class Preparation:
                     )
                     places.append((name, part.number))
 
-        def is_needed(number: int, results: list[Any]) -> bool:
-            for (name, part), result in zip(places, results, strict=True):
-                found[name][part] = result or found[name][part]
+        def is_needed(number: int) -> bool:
             name, _ = places[number]
             return not _is_enough(found[name], self.readers[name].source.limit)
 
-        results = run_jobs(self.executor, jobs, self._report("reading"), is_needed)
-        for (name, part), result in zip(places, results, strict=True):
-            found[name][part] = result or found[name][part]
+        def keep(number: int, result: ReadPart) -> None:
+            name, part = places[number]
+            found[name][part] = result
+
+        run_jobs(self.executor, jobs, self._report("reading"), is_needed, keep)
         self.progress("reading", 1.0)
         return Gathered(
             {name: _up_to(parts, self.readers[name].source.limit) for name, parts in found.items()}
@@ -187,12 +187,10 @@ class Preparation:
 
     def _reading_settings(self, name: str) -> list[object]:
         """All keys of the recipe on which the documents of a source depend."""
-        prefix = f"sources.{name}."
-        values = configuration(self.recipe)
-        own = {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
         held_out = self.recipe.corpus.held_out, self.recipe.corpus.held_out_limit
-        conversion = self.readers[name].conversion
-        return [own, conversion.chat_template, conversion.special_tokens, self.recipe.seed, held_out]
+        reader = self.readers[name]
+        own = reader.source.model_dump(mode="json", exclude={"path", "licence"})
+        return [own, asdict(reader.conversion), self.recipe.seed, held_out]
 
     @cached_property
     def decided(self) -> Decided:
@@ -231,12 +229,8 @@ class Preparation:
 
     def _trained_tokenizer(self, weights: dict[str, float]) -> TextTokenizer:
         settings, chunks = self.recipe.tokenizer, self.gathered.chunks
-        most = most_sample(settings)
-        samples = {
-            name: Sample(chunks, self.gathered.numbers(name), self.fates, round(weights[name] * most))
-            for name in self.readers
-        }
-        size = min(most, sum(sample.available for sample in samples.values()))
+        samples = {name: Sample(chunks, self.gathered.numbers(name), self.fates) for name in self.readers}
+        size = min(most_sample(settings), sum(sample.available for sample in samples.values()))
         report = self._report("training the tokenizer")
         tokenizer = train(
             settings, tokenizer_sample(samples, weights, size, lambda share: report(0.9 * share))
@@ -248,7 +242,9 @@ class Preparation:
         """The folder of every encoded chunk, by source; those of an earlier attempt are kept."""
         chunks = self.gathered.chunks
         samples = {
-            name: first_texts(chunks, self.gathered.numbers(name), self.fates, ENCODER_SAMPLES)
+            name: first_texts(
+                chunks, self.gathered.numbers(name), self.fates, ENCODER_SAMPLES, ENCODER_CHARACTERS
+            )
             for name in self.readers
         }
         choice = open_encoder(tokenizer, samples)
@@ -280,38 +276,45 @@ class Preparation:
         self.progress("encoding", 1.0)
         return folders
 
-    def _source(self, name: str, tokenizer: TextTokenizer, folders: Sequence[str]) -> SourceManifest:
-        """One source as shards: kept from an earlier attempt, or put together."""
-        reader, numbers = self.readers[name], self.gathered.numbers(name)
-        place = f"sources/{folder_name(name)}"
-        key = job_key("shards", FORMAT, [read_json(Path(folder) / "key.json") for folder in folders])
-        done = read_source(self.folder / place)
-        if done is not None and done.key == key:
-            return done
-        counts = count_fates(self.fates, numbers)
-        log = merged_log(self.gathered.parts[name])
-        if not counts[Fate.TRAIN] or not counts[Fate.HELD_OUT]:
-            raise UserError(
-                f"source {name!r}: too little text for the held-out split: {counts[Fate.TRAIN]:,} documents are "
-                f"left to train on and {counts[Fate.HELD_OUT]:,} to hold out "
-                f"({describe_left_out(log, reader, counts)}); add text, or take the source out."
+    def _assembled(
+        self, tokenizer: TextTokenizer, folders: dict[str, list[str]]
+    ) -> dict[str, SourceManifest]:
+        """All sources as shards: kept from an earlier attempt, or put together."""
+        found: dict[str, SourceManifest] = {}
+        jobs = []
+        for name in self.readers:
+            place = f"sources/{folder_name(name)}"
+            key = job_key(
+                "shards", FORMAT, [read_json(Path(folder) / "key.json") for folder in folders[name]]
             )
-        with atomic_folder(self.folder / place) as temporary:
-            splits = assemble(folders, tokenizer.vocab_size, temporary, place)
-            manifest = SourceManifest(
-                key=key,
-                kind=reader.source.kind,
-                inputs=reader.inputs,
-                licence=reader.source.licence,
-                train=splits["train"],
-                held_out=splits["held_out"],
-                removed={fate.name.lower(): self._removed(name, fate) for fate in (*REMOVED, Fate.UNUSED)},
-                filtered=log.filtered,
-                bad_records=log.bad,
-                versions=builtin.versions() if reader.is_modules else {},
-            )
-            write_source(temporary, manifest)
-        return manifest
+            done = read_source(self.folder / place)
+            if done is not None and done.key == key:
+                found[name] = done
+                continue
+            manifest = self._source_manifest(name, key)
+            arguments = (tuple(folders[name]), tokenizer.vocab_size, manifest, str(self.folder), place)
+            size = sum(chunk.bytes for part in self.gathered.parts[name] for chunk in part.chunks)
+            jobs.append((name, Job(assemble_source, arguments, f"writing the shards of {name}", size)))
+        results = run_jobs(self.executor, [job for _, job in jobs], self._report("writing shards"))
+        self.progress("writing shards", 1.0)
+        found |= {name: result for (name, _), result in zip(jobs, results, strict=True)}
+        return {name: found[name] for name in self.readers}
+
+    def _source_manifest(self, name: str, key: str) -> SourceManifest:
+        reader, log = self.readers[name], merged_log(self.gathered.parts[name])
+        empty = Split(0, 0, 0, [])
+        return SourceManifest(
+            key=key,
+            kind=reader.source.kind,
+            inputs=reader.inputs,
+            licence=reader.source.licence,
+            train=empty,
+            held_out=empty,
+            removed={fate.name.lower(): self._removed(name, fate) for fate in (*REMOVED, Fate.UNUSED)},
+            filtered=log.filtered,
+            bad_records=log.bad,
+            versions=builtin.versions() if reader.is_modules else {},
+        )
 
     def _removed(self, name: str, fate: Fate) -> Removed:
         chunks, documents, size = self.gathered.chunks, 0, 0

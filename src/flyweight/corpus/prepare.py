@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from flyweight.base import UserError, exclusive
+from flyweight.corpus.cleaning.evaluation_sets import local_key
 from flyweight.corpus.engine import Executor, InProcess, open_executor
 from flyweight.corpus.manifest import FILE, configuration
 from flyweight.corpus.opening import OpenCorpus, open_corpus
@@ -44,7 +45,10 @@ def prepare(
         UserError: a source that is missing or too small, a file that cannot be read, a folder of
             another corpus (the differing keys named) or with other things in it, too small a vocabulary.
     """
+    folder = folder.resolve()  # workers on other machines start elsewhere
     if (folder / FILE).is_file():
+        if (folder / WORK).exists():  # a kill came after the manifest
+            shutil.rmtree(folder / WORK, ignore_errors=True)
         corpus = open_corpus(folder)
         _check_same_corpus(corpus, recipe)
     else:
@@ -125,9 +129,10 @@ def _check_same_corpus(corpus: OpenCorpus, recipe: Recipe) -> None:
     manifest = corpus.manifest
     old, new = dict(manifest.configuration), configuration(recipe)
     for name, source in recipe.sources.items():
-        # The data may be gone once it is prepared; where it is there, it must be the same.
+        # The data may be gone once it is prepared; where it is there, it must be the same. What a branch of the
+        # hub points to moves on, which is no change of the recipe.
         with contextlib.suppress(UserError, OSError):
-            if name in manifest.sources:
+            if name in manifest.sources and (source.kind != "hub" or source.path):
                 key = f"sources.{name}.path"
                 new[key] = open_source(name, source, recipe).inputs
                 old[key] = manifest.sources[name].inputs
@@ -136,6 +141,10 @@ def _check_same_corpus(corpus: OpenCorpus, recipe: Recipe) -> None:
             found = adopt(Path(recipe.tokenizer.path).expanduser(), recipe.tokenizer.end_of_text)
             new["tokenizer.path"] = found.fingerprint
             old["tokenizer.path"] = corpus.tokenizer.fingerprint
+    with contextlib.suppress(UserError, OSError):
+        key = local_key(recipe.corpus.decontaminate)
+        if recipe.corpus.decontaminate and key is not None:
+            new["corpus.decontaminate"], old["corpus.decontaminate"] = key, manifest.evaluation_sets
     differing = [key for key in sorted(old | new) if old.get(key) != new.get(key)]
     if differing:
         shown = "; ".join(

@@ -19,7 +19,7 @@ import numpy as np
 
 from flyweight.base import UserError
 
-FORMAT = 1
+FORMAT = 2
 MAGIC = b"FLYSHARD"
 _HEADER = struct.Struct("<8sIIQ8x")
 HEADER_BYTES = _HEADER.size
@@ -49,7 +49,7 @@ class ArrayFile:
     items: int
     item_bytes: int
     checksum: str
-    """BLAKE2b of the items, then the header."""
+    """SHA-256 of the items, then the header; 128 bits of it."""
 
     @property
     def size(self) -> int:
@@ -71,7 +71,7 @@ class ArrayWriter:
     def __init__(self, path: Path, dtype: np.dtype) -> None:
         self._file = path.open("wb")
         self._file.write(bytes(HEADER_BYTES))
-        self._hash = hashlib.blake2b(digest_size=16)
+        self._hash = hashlib.sha256()
         self._dtype = dtype
         self.items = 0
 
@@ -89,7 +89,7 @@ class ArrayWriter:
         self._file.write(header)
         self._file.close()
         self._hash.update(header)
-        return ArrayFile(name, self.items, self._dtype.itemsize, self._hash.hexdigest())
+        return ArrayFile(name, self.items, self._dtype.itemsize, self._hash.hexdigest()[:32])
 
     def abandon(self) -> None:
         """Close the file as it is."""
@@ -237,13 +237,13 @@ class LazyArray:
 
 def checksum(path: Path) -> str:
     """The checksum of a file as `ArrayWriter` computes it."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
         header = stream.read(HEADER_BYTES)
         while data := stream.read(1 << 20):
             digest.update(data)
     digest.update(header)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
 class TokenStream:

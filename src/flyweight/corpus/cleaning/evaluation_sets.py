@@ -37,10 +37,7 @@ def build_index(sets: Mapping[str, EvaluationSet], folder: Path) -> EvaluationIn
         UserError: a set that cannot be found or read, without items, or without the fields that are named.
     """
     opened = {name: _Opened(name, settings) for name, settings in sets.items()}
-    key = hashlib.blake2b(
-        json.dumps([INDEX_VERSION, *([name, of.fingerprint()] for name, of in opened.items())]).encode(),
-        digest_size=16,
-    ).hexdigest()
+    key = _key(opened)
     try:
         index = EvaluationIndex.load(folder)
         if index.key == key:
@@ -53,6 +50,22 @@ def build_index(sets: Mapping[str, EvaluationSet], folder: Path) -> EvaluationIn
     with atomic_folder(folder) as temporary:
         index.save(temporary)
     return EvaluationIndex.load(folder)
+
+
+def local_key(sets: Mapping[str, EvaluationSet]) -> str | None:
+    """The key that an index of these sets would have; None when that takes the hub.
+
+    Raises:
+        UserError: a set that cannot be found or read.
+    """
+    if any(settings.path is None for settings in sets.values()):
+        return None
+    return _key({name: _Opened(name, settings) for name, settings in sets.items()})
+
+
+def _key(opened: Mapping[str, _Opened]) -> str:
+    parts = [INDEX_VERSION, *([name, of.fingerprint()] for name, of in opened.items())]
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
 def read_items(name: str, settings: EvaluationSet, scratch: Path) -> Iterator[list[str]]:

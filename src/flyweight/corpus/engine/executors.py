@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import concurrent.futures
 import multiprocessing
+import multiprocessing.connection
 import os
+import signal
+import threading
 from collections.abc import Collection
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, Literal, Protocol, Self
@@ -83,11 +86,19 @@ class InProcess:
         return handle.value
 
 
-def _one_thread() -> None:
-    """Each worker is one thread: as many workers as cores must not become many times as many threads."""
-    for name in ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "ARROW_NUM_THREADS"):
-        os.environ[name] = "1"
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+def _become_worker() -> None:
+    """One thread a worker, no message of its own for Ctrl-C, and no life after its parent's."""
+    os.environ |= {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    # A parent that was killed cannot end its workers; left alone they would write into the next one's folders.
+    threading.Thread(target=follow, daemon=True).start()
 
 
 class LocalPool:
@@ -118,7 +129,7 @@ class LocalPool:
         """Queue the job for the next free worker."""
         if self._pool is None:
             self._pool = concurrent.futures.ProcessPoolExecutor(
-                self.workers, multiprocessing.get_context("spawn"), _one_thread
+                self.workers, multiprocessing.get_context("spawn"), _become_worker
             )
         try:
             return self._pool.submit(perform, job, progress)

@@ -29,7 +29,8 @@ def run_jobs(
     executor: Executor,
     jobs: Sequence[Job],
     report: Report,
-    is_needed: Callable[[int, list[Any]], bool] = lambda number, results: True,
+    is_needed: Callable[[int], bool] = lambda number: True,
+    keep: Callable[[int, Any], None] = lambda number, result: None,
 ) -> list[Any]:
     """Carry out `jobs` and return their results, in the jobs' order.
 
@@ -37,8 +38,8 @@ def run_jobs(
         executor: where they run.
         jobs: independent of each other.
         report: takes the share that is done.
-        is_needed: asked before a job starts, with its number and the results so far (None where there is
-            none yet); a job that is not needed has the result None.
+        is_needed: asked before a job starts, with its number; a job that is not needed has the result None.
+        keep: takes every result when it comes, with the number of its job.
 
     Raises:
         UserError: a job raised it, or its worker died ATTEMPTS times. Finished jobs keep their results on disk.
@@ -53,7 +54,7 @@ def run_jobs(
         while waiting or running:
             while waiting and len(running) < _AHEAD * executor.workers:
                 number = waiting.pop()
-                if not is_needed(number, results):
+                if not is_needed(number):
                     done += jobs[number].size
                     continue
                 attempts[number] += 1
@@ -63,6 +64,7 @@ def run_jobs(
                 number = running.pop(handle).number
                 if _take(executor, handle, jobs[number], attempts[number], results, number):
                     done += jobs[number].size
+                    keep(number, results[number])
                 else:
                     waiting.append(number)
             parts = sum(jobs[one.number].size * read_progress(one.progress) for one in running.values())

@@ -98,4 +98,4 @@ def _zstd_chunks(raw: BinaryIO, advance: Advance) -> Iterator[bytes]:
 
 
 def _new_frame() -> zstandard.ZstdDecompressionObj:
-    return zstandard.ZstdDecompressor(max_window_size=ZSTD_LARGEST_WINDOW).decompressobj()
+    return zstandard.ZstdDecompressor(max_window_size=ZSTD_LARGEST_WINDOW).decompressobj(write_size=1 << 22)

@@ -148,7 +148,7 @@ def open_source(
         inputs, described = builtin_inputs(source.builtin, source.limit, recipe.seed, recipe.corpus)
     elif source.path is not None:
         where = f"source {name!r} (sources.{name}.path)"
-        path = Path(source.path).expanduser()
+        path = Path(source.path).expanduser().absolute()
         files = list_files(path, where)
         if source.kind == "hub" and len(files) > 1:
             # The dataset's card describes the data; it is none of it.

@@ -1,7 +1,8 @@
 """Chunks: documents on their way from a source to token shards, and what is known of each of them.
 
-A chunk holds at most CHUNK_BYTES of text and CHUNK_DOCUMENTS documents, so that whatever a stage does
-with one fits into a small machine's memory, however large the corpus. In a part's folder, chunk n is
+A chunk ends with the batch that takes it to CHUNK_BYTES of text or CHUNK_DOCUMENTS documents, so that
+whatever a stage does with one fits into a small machine's memory, however large the corpus. In a part's
+folder, chunk n is
 
     documents-n.arrow   the documents' text (UTF-8) and marks, compressed with LZ4: written once, read twice
     facts-n.npy         FACTS of each document
@@ -21,7 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
+from flyweight.base import UserError
 from flyweight.corpus.cleaning.near import NO_KEY
+from flyweight.corpus.engine.jobs import finished
 
 CHUNK_BYTES = 64_000_000
 CHUNK_DOCUMENTS = 200_000
@@ -34,7 +37,7 @@ FACTS = np.dtype(
         ("contaminated", "<i2"),  # number of the evaluation set that it shares 13 words with, or -1
     ]
 )
-KEYED = np.dtype([("key", "<u8"), ("check", "<u8"), ("row", "<u4")])
+KEYED = np.dtype([("key", "<u8"), ("check", "<u8"), ("row", "<u4")], align=True)  # searched without a copy
 """A document under a key: equal (key, check) are one group; `key` is spread evenly over 64 bits."""
 
 _SCHEMA = pa.schema([("text", pa.large_binary()), ("marks", pa.list_(pa.int32()))])
@@ -50,6 +53,20 @@ class Chunk:
     """Within its part."""
     documents: int
     bytes: int
+    key: str
+    """Of its part."""
+
+    def check(self) -> None:
+        """See that the files are still those of this chunk.
+
+        Raises:
+            UserError: another preparation has written here.
+        """
+        if not finished(Path(self.folder), self.key):
+            raise UserError(
+                f"{self.folder}: another process has changed this work in progress; see that none is left, and run "
+                f"the same command again."
+            )
 
     def path(self, what: str, suffix: str = "npy") -> Path:
         """The file of this chunk that is called `what`."""
@@ -59,19 +76,29 @@ class Chunk:
         """(documents,) of FACTS, memory-mapped."""
         return np.load(self.path("facts"), mmap_mode="r")
 
-    def texts(self) -> Iterator[tuple[list[bytes], list[tuple[tuple[int, int], ...]]]]:
-        """The documents in batches: their texts in UTF-8, and their marks."""
+    def texts(self, at_once: int = 1) -> Iterator[tuple[list[bytes], list[tuple[tuple[int, int], ...]]]]:
+        """The documents in batches: their texts in UTF-8, and their marks.
+
+        Args:
+            at_once: join what was written as separate batches until there are this many bytes.
+        """
+        texts: list[bytes] = []
+        marks: list[tuple[tuple[int, int], ...]] = []
+        size = 0
         with pa.memory_map(str(self.path("documents", "arrow"))) as source:
             reader = pyarrow.ipc.open_file(source)
             for index in range(reader.num_record_batches):
                 batch = reader.get_batch(index)
-                marks = batch.column(1)
-                yield (
-                    batch.column(0).to_pylist(),
-                    [()] * len(batch)
-                    if marks.null_count == len(batch)
-                    else [_pairs(one) for one in marks.to_pylist()],
-                )
+                texts += batch.column(0).to_pylist()
+                flat = batch.column(1)
+                without = flat.null_count == len(batch)
+                marks += [()] * len(batch) if without else [_pairs(one) for one in flat.to_pylist()]
+                size += batch.nbytes
+                if size >= at_once:
+                    yield texts, marks
+                    texts, marks, size = [], [], 0
+        if texts:
+            yield texts, marks
 
     def text(self, row: int) -> str:
         """The text of one document."""
@@ -92,9 +119,9 @@ def _pairs(flat: list[int] | None) -> tuple[tuple[int, int], ...]:
 class ChunkWriter:
     """Writes batches of documents into the chunks of a part."""
 
-    def __init__(self, folder: Path, final: Path) -> None:
-        """Write into `folder`, which will be renamed to `final`."""
-        self._folder, self._final = folder, final
+    def __init__(self, folder: Path, final: Path, key: str) -> None:
+        """Write into `folder`, which will be renamed to `final` and have this key."""
+        self._folder, self._final, self._key = folder, final, key
         self.chunks: list[Chunk] = []
         self._documents: pyarrow.ipc.RecordBatchFileWriter | None = None
         self._begin()
@@ -138,11 +165,8 @@ class ChunkWriter:
             path = self._folder / f"documents-{len(self.chunks):04d}.arrow"
             self._documents = pyarrow.ipc.new_file(str(path), _SCHEMA, options=options)
         flat = [[place for pair in one for place in pair] if one else None for one in marks]
-        self._documents.write_batch(
-            pa.record_batch(
-                [pa.array(texts, pa.large_binary()), pa.array(flat, pa.list_(pa.int32()))], schema=_SCHEMA
-            )
-        )
+        columns = [_binary(texts), pa.array(flat, pa.list_(pa.int32()))]
+        self._documents.write_batch(pa.record_batch(columns, schema=_SCHEMA))
         rows = np.arange(self._rows, self._rows + len(texts), dtype=np.uint32)
         self._facts.append(facts)
         self._exact.append(_keyed(exact[:, 0], exact[:, 1], rows))
@@ -166,8 +190,15 @@ class ChunkWriter:
         np.save(self._folder / f"exact-{number:04d}.npy", _sorted(self._exact))
         if self._near:
             np.save(self._folder / f"near-{number:04d}.npy", _sorted(self._near))
-        self.chunks.append(Chunk(str(self._final), number, self._rows, self._bytes))
+        self.chunks.append(Chunk(str(self._final), number, self._rows, self._bytes, self._key))
         self._begin()
+
+
+def _binary(texts: Sequence[bytes]) -> pa.Array:
+    """The same as pa.array(texts, pa.large_binary()), which goes through them one by one."""
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(texts))]
+    return pa.Array.from_buffers(pa.large_binary(), len(texts), buffers)
 
 
 def _keyed(key: np.ndarray, check: np.ndarray, rows: np.ndarray) -> np.ndarray:

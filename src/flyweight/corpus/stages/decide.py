@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flyweight.base import UserError
 from flyweight.corpus.documents import ReadLog
 from flyweight.corpus.engine import Executor, job_key
 from flyweight.corpus.held_out import LEAST_HELD_OUT, split_threshold
@@ -82,7 +83,7 @@ def describe_left_out(log: ReadLog, reader: SourceReader, fates: Counter[Fate]) 
         )
     if log.filtered:
         reasons.append(f"{log.filtered:,} by sources.{reader.name}.filter")
-    for fate in REMOVED:
+    for fate in (Fate.BEYOND_LIMIT, *REMOVED):
         if fates[fate]:
             reasons.append(f"{fates[fate]:,} x {fate.name.lower().replace('_', ' ')}")
     return "; ".join(reasons)
@@ -101,14 +102,14 @@ class Decision:
     """For what the groups leave behind."""
     progress: Progress
 
-    def run(self) -> dict[Fate, list[np.ndarray]]:
-        """Decide all; returns the dropped duplicates of each kind.
+    def run(self) -> dict[Fate, list[Path]]:
+        """Decide all; returns the files of dropped duplicates of each kind.
 
         Raises:
             UserError: a source has too little text for the held-out split.
         """
         self._limits_and_contamination()
-        drops: dict[Fate, list[np.ndarray]] = {}
+        drops: dict[Fate, list[Path]] = {}
         if self.settings.exact_duplicates:
             drops[Fate.EXACT_DUPLICATE] = self._duplicates("exact", "remove", Fate.EXACT_DUPLICATE)
         self._split()
@@ -116,7 +117,20 @@ class Decision:
             mode: Mode = "remove" if self.settings.near_duplicates == "remove" else "held_out"
             drops[Fate.NEAR_DUPLICATE] = self._duplicates("near", mode, Fate.NEAR_DUPLICATE)
         self._held_out_limit()
+        for name in self.readers:
+            self._check_both_sides(name)
         return drops
+
+    def _check_both_sides(self, name: str) -> None:
+        numbers = self.gathered.numbers(name)
+        counts = count_fates(self.folder, numbers)
+        if not counts[Fate.TRAIN] or not counts[Fate.HELD_OUT]:
+            left_out = describe_left_out(merged_log(self.gathered.parts[name]), self.readers[name], counts)
+            raise UserError(
+                f"source {name!r}: too little text for the held-out split: {counts[Fate.TRAIN]:,} documents are "
+                f"left to train on and {counts[Fate.HELD_OUT]:,} to hold out ({left_out}); add text, or take the "
+                f"source out."
+            )
 
     def _limits_and_contamination(self) -> None:
         chunks = self.gathered.chunks
@@ -132,7 +146,7 @@ class Decision:
                     total = int(ends[-1])
                 save_fates(self.folder, number, fates)
 
-    def _duplicates(self, which: Which, mode: Mode, fate: Fate) -> list[np.ndarray]:
+    def _duplicates(self, which: Which, mode: Mode, fate: Fate) -> list[Path]:
         stage = f"looking for {which} duplicates"
         self.progress(stage, 0.0)
         chunks = self.gathered.chunks

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from flyweight.base import atomic_folder
 from flyweight.corpus.engine.jobs import Report, finished, finished_folder
-from flyweight.corpus.manifest import Split
+from flyweight.corpus.manifest import SourceManifest, Split, write_source
 from flyweight.corpus.shards import ShardWriter, token_dtype
 from flyweight.corpus.stages.chunks import Chunk
 from flyweight.corpus.stages.fates import Fate, load_fates
@@ -17,6 +18,9 @@ from flyweight.corpus.tokenizers import TextTokenizer
 from flyweight.corpus.tokenizers.encoding import Encoder, Library
 
 SIDES = {"train": Fate.TRAIN, "held_out": Fate.HELD_OUT}
+
+BATCH_BYTES = 8_000_000
+"""Text that goes to the encoder at once."""
 
 _UNLIMITED = 1 << 62
 
@@ -72,6 +76,7 @@ def encode_chunk(
     place = Path(folder)
     if finished(place, key):
         return folder
+    chunk.check()
     encoder = _encoder(settings, tokenizer)
     fate = np.array(load_fates(Path(fates), number))
     sizes = chunk.facts()["size"].astype(np.int64)
@@ -79,7 +84,7 @@ def encode_chunk(
     tokens: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
     documents: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
     row = 0
-    for texts, marks in chunk.texts():
+    for texts, marks in chunk.texts(BATCH_BYTES):
         here = fate[row : row + len(texts)]
         for side, wanted in SIDES.items():
             rows = np.flatnonzero(here == wanted)
@@ -100,7 +105,29 @@ def encode_chunk(
     return folder
 
 
-def assemble(folders: Sequence[str], vocab_size: int, target: Path, place: str) -> dict[str, Split]:
+def assemble_source(
+    folders: Sequence[str], vocab_size: int, manifest: SourceManifest, folder: str, place: str, report: Report
+) -> SourceManifest:
+    """A source's finished folder: its shards, and its manifest with them.
+
+    Args:
+        folders: as `encode_chunk` left them, in order.
+        vocab_size: entries of the tokenizer.
+        manifest: of the source; its sides are filled in.
+        folder: of the corpus.
+        place: of the source in it.
+        report: takes the share that is done.
+    """
+    with atomic_folder(Path(folder) / place) as temporary:
+        splits = assemble(folders, vocab_size, temporary, place, report)
+        manifest = replace(manifest, train=splits["train"], held_out=splits["held_out"])
+        write_source(temporary, manifest)
+    return manifest
+
+
+def assemble(
+    folders: Sequence[str], vocab_size: int, target: Path, place: str, report: Report
+) -> dict[str, Split]:
     """Join the encoded chunks of a source into shards.
 
     Args:
@@ -108,13 +135,15 @@ def assemble(folders: Sequence[str], vocab_size: int, target: Path, place: str) 
         vocab_size: entries of the tokenizer.
         target: folder for the shards.
         place: the folder's final name in the corpus, for the manifest.
+        report: takes the share that is done.
     """
     splits = {}
     for side in SIDES:
         most = {"most": _UNLIMITED} if side == "held_out" else {}
         writer = ShardWriter(target, side, place, token_dtype(vocab_size), **most)
         try:
-            for folder in folders:
+            for number, folder in enumerate(folders):
+                report(number / len(folders))
                 tokens = np.load(Path(folder) / f"{side}.tokens.npy", mmap_mode="r")
                 writer.write_documents(tokens, np.load(Path(folder) / f"{side}.documents.npy"))
             splits[side] = Split(writer.documents, writer.tokens, writer.bytes, writer.close())

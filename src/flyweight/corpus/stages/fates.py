@@ -55,19 +55,20 @@ def fates_digest(folder: Path, number: int) -> str:
     return hashlib.blake2b(load_fates(folder, number).tobytes(), digest_size=8).hexdigest()
 
 
-def mark_dropped(folder: Path, documents: Sequence[int], drops: Sequence[np.ndarray], fate: Fate) -> None:
+def mark_dropped(folder: Path, documents: Sequence[int], drops: Sequence[Path], fate: Fate) -> None:
     """Give `fate` to the dropped documents.
 
     Args:
         folder: of the fates.
         documents: how many each chunk has.
-        drops: sorted arrays of groups.DROPPED.
+        drops: files of sorted arrays of groups.DROPPED.
         fate: of them all.
     """
     for number in range(len(documents)):
         low, high = np.uint64(number << 32), np.uint64((number + 1) << 32)
         rows = []
-        for dropped in drops:
+        for file in drops:
+            dropped = np.load(file, mmap_mode="r")
             first, last = np.searchsorted(dropped["document"], [low, high])
             rows.append((dropped["document"][first:last] - low).astype(np.int64))
         joined = np.concatenate(rows) if rows else np.empty(0, np.int64)

@@ -39,8 +39,8 @@ def drop_duplicates(
     folder: Path,
     key: str,
     report: Report,
-) -> list[np.ndarray]:
-    """The documents to drop, as sorted arrays of DROPPED, one a range of keys.
+) -> list[Path]:
+    """The documents to drop: files of sorted arrays of DROPPED, one a range of keys.
 
     Args:
         executor: where the ranges are reduced.
@@ -75,7 +75,7 @@ def drop_duplicates(
         )
         for index, (low, high) in enumerate(itertools.pairwise(bounds))
     ]
-    return [np.load(Path(place) / DROPS_FILE, mmap_mode="r") for place in run_jobs(executor, jobs, report)]
+    return [Path(place) / DROPS_FILE for place in run_jobs(executor, jobs, report)]
 
 
 def _reduce(
@@ -94,6 +94,7 @@ def _reduce(
         return folder
     keys, documents, held = [], [], []
     for number, chunk in enumerate(chunks):
+        chunk.check()
         records = np.load(chunk.path(which), mmap_mode="r")
         first = int(np.searchsorted(records["key"], np.uint64(low)))
         last = len(records) if high >= 1 << 64 else int(np.searchsorted(records["key"], np.uint64(high)))

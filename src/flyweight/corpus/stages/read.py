@@ -15,7 +15,7 @@ from flyweight.corpus.cleaning.contamination import EvaluationIndex
 from flyweight.corpus.cleaning.near import band_keys
 from flyweight.corpus.cleaning.words import hash_words
 from flyweight.corpus.documents import Document, ReadLog
-from flyweight.corpus.engine.jobs import KEY_FILE, Report, finished_folder
+from flyweight.corpus.engine.jobs import Report, finished, finished_folder
 from flyweight.corpus.held_out import split_hash
 from flyweight.corpus.reading.source import Part, SourceReader
 from flyweight.corpus.stages.chunks import FACTS, Chunk, ChunkWriter
@@ -65,11 +65,10 @@ def load_part(folder: Path, key: str, part: Part) -> ReadPart | None:
     A stamp that differs (a copied file has another time) is no reason to read again while the input's
     bytes are the same.
     """
-    if not (folder / KEY_FILE).is_file():
+    if not finished(folder, key):
         return None
     found = TypeAdapter(ReadPart).validate_python(read_json(folder / PART_FILE))
-    same = found.key == key and (found.stamp == part.stamp or found.content == part.content())
-    return found if same else None
+    return found if found.stamp == part.stamp or found.content == part.content() else None
 
 
 def read_part(
@@ -90,7 +89,7 @@ def read_part(
     log = ReadLog()
     index = EvaluationIndex.load(Path(settings.index)) if settings.index else None
     with finished_folder(place, key) as temporary:
-        with ChunkWriter(temporary, place) as writer:
+        with ChunkWriter(temporary, place, key) as writer:
             for batch in _batches(reader.documents(part, log, Path(scratch))):
                 _write(batch, settings, index, writer)
                 report(log.fraction)
@@ -115,15 +114,14 @@ def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
 def _write(
     batch: list[Document], settings: ReadSettings, index: EvaluationIndex | None, writer: ChunkWriter
 ) -> None:
-    texts = [document.text.encode("utf-8") for document in batch]
+    texts = [document.utf8 for document in batch]
     # SHA-256, since processors compute it in hardware; 128 bits of it are enough for any corpus.
     digests = [hashlib.sha256(text).digest()[:16] for text in texts]
     exact = np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
     facts = np.empty(len(batch), FACTS)
     facts["size"] = [len(text) for text in texts]
     facts["split"] = [
-        _split(document, digest.hex(), settings.seed)
-        for document, digest in zip(batch, digests, strict=True)
+        _split(document, digest.hex(), settings.seed) for document, digest in zip(batch, digests, strict=True)
     ]
     secret = np.uint64(derive_seed(settings.seed, "tokenizer sample"))
     facts["draw"] = _scrambled(exact[:, 0] ^ secret)

@@ -28,7 +28,7 @@ def write_removed(
     gathered: Gathered,
     readers: Mapping[str, SourceReader],
     fates: Path,
-    drops: Mapping[Fate, Sequence[np.ndarray]],
+    drops: Mapping[Fate, Sequence[Path]],
     sets: EvaluationIndex | None,
 ) -> None:
     """Write `folder`/removed.json: by source and reason the number of documents, and samples.
@@ -38,7 +38,7 @@ def write_removed(
         gathered: all documents.
         readers: by source.
         fates: folder of the fates.
-        drops: arrays of groups.DROPPED, the duplicates with what each is a duplicate of.
+        drops: files of groups.DROPPED, the duplicates with what each is a duplicate of.
         sets: the evaluation sets, where there are any.
     """
     result: dict[str, dict[str, Any]] = {}
@@ -66,7 +66,7 @@ def _sample(
     number: int,
     row: int,
     fate: Fate,
-    drops: Mapping[Fate, Sequence[np.ndarray]],
+    drops: Mapping[Fate, Sequence[Path]],
     sets: EvaluationIndex | None,
 ) -> dict[str, str]:
     text = gathered.chunks[number].text(row)
@@ -78,7 +78,8 @@ def _sample(
         sample["evaluation_set"], sample["words"] = found
         return sample
     document = np.uint64(number << 32 | row)
-    for dropped in drops[fate]:
+    for file in drops[fate]:
+        dropped = np.load(file, mmap_mode="r")
         place = int(np.searchsorted(dropped["document"], document))
         if place < len(dropped) and dropped["document"][place] == document:
             other = int(dropped["of"][place])

@@ -14,18 +14,27 @@ from flyweight.corpus.stages.fates import Fate, load_fates
 REPORT_EVERY = 1_000_000
 """Bytes of text between two reports of progress."""
 
+SMALL = 50_000_000
+"""Bytes of training text up to which a source's sample is held in memory: it may be repeated many times."""
+
 _BINS = 1 << 16
 
 
 class Sample:
-    """About `quota` bytes of a source's training documents: those with the smallest draws.
+    """Some bytes of a source's training documents: those with the smallest draws.
 
     So every document has the same chance, wherever in the source it stands. The texts are read from the
     chunks whenever they are asked for; none is held in memory.
     """
 
-    def __init__(self, chunks: Sequence[Chunk], numbers: Sequence[int], fates: Path, quota: int) -> None:
+    def __init__(self, chunks: Sequence[Chunk], numbers: Sequence[int], fates: Path) -> None:
         self._chunks, self._numbers, self._fates = chunks, numbers, fates
+        self._most = (1 << 64) - 1
+        self.available = int(sum(sizes.sum() for _, sizes in self._live()))
+        """Bytes of all the source's training documents."""
+
+    def take(self, quota: int) -> None:
+        """From now on `texts` gives about `quota` bytes."""
         self._most = self._largest_draw(quota)
 
     def _live(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -39,8 +48,6 @@ class Sample:
         for draws, bytes_ in self._live():
             np.add.at(sizes, (draws >> np.uint64(48)).astype(np.int64), bytes_)
         ends = np.cumsum(sizes)
-        self.available = int(ends[-1])
-        """Bytes of all the source's training documents."""
         if ends[-1] <= quota:
             return (1 << 64) - 1
         last = int(np.searchsorted(ends, quota))
@@ -83,7 +90,11 @@ def tokenizer_sample(
     done, reported = 0, 0
     for name, sample in samples.items():
         left = round(weights[name] * size)
-        for text in itertools.chain.from_iterable(sample.texts() for _ in itertools.count()):
+        if not sample.available:
+            continue
+        sample.take(left)
+        small = list(sample.texts()) if sample.available < SMALL else None
+        for text in itertools.chain.from_iterable(small or sample.texts() for _ in itertools.count()):
             if left <= 0:
                 break
             piece = text[:left]
@@ -96,15 +107,17 @@ def tokenizer_sample(
                 report(min(1.0, done / size))
 
 
-def first_texts(chunks: Sequence[Chunk], numbers: Sequence[int], fates: Path, most: int) -> list[str]:
-    """The first `most` training documents of a source."""
+def first_texts(
+    chunks: Sequence[Chunk], numbers: Sequence[int], fates: Path, most: int, characters: int
+) -> list[str]:
+    """The beginnings, of `characters`, of the first `most` training documents of a source."""
     found: list[str] = []
     for number in numbers:
         live = load_fates(fates, number) == Fate.TRAIN
         row = 0
         for texts, _ in chunks[number].texts():
             found += [
-                text.decode("utf-8")
+                text.decode("utf-8")[:characters]
                 for text, wanted in zip(texts, live[row : row + len(texts)].tolist(), strict=True)
                 if wanted
             ]
