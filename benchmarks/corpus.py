@@ -4,8 +4,9 @@
 
 CORPORA holds textbooks, books, math, python_code and python_docs as .jsonl.zst. A 32K BPE is trained first, on a
 part of them, and then adopted: its training is not measured. With `--copies` the text is repeated, each document
-with another first line, so that the start of processes weighs as little as in a real corpus. The variants take turns, `--rounds` times; the peer
-(`pip install datasets`) takes its turn among them, with the same tokenizer on the same files. Every figure is of a
+with another first line, so that the start of processes weighs as little as in a real corpus. The variants take
+turns, `--rounds` times; the peer (`pip install datasets`) takes its turn among them, with the same tokenizer on the
+same files. Every figure is of a
 whole process, from its start to its end, with `--workers` processes. Peak memory is that of the largest process.
 """
 

@@ -4,7 +4,8 @@ A chunk ends with the batch that takes it to CHUNK_BYTES of text or CHUNK_DOCUME
 whatever a stage does with one fits into a small machine's memory, however large the corpus. In a part's
 folder, chunk n is
 
-    documents-n.arrow   the documents' text (UTF-8) and marks, compressed with LZ4: written once, read twice
+    documents-n.arrow   the documents' text (UTF-8) and marks, uncompressed: LZ4 writes 230 MB a second
+                        on a core, which would be a fifth of the whole time
     facts-n.npy         FACTS of each document
     exact-n.npy         KEYED by the whole text, sorted
     near-n.npy          KEYED by each MinHash band, sorted; only where near duplicates are looked for
@@ -161,9 +162,8 @@ class ChunkWriter:
             near: (documents, bands) uint64 MinHash band keys, or None.
         """
         if self._documents is None:
-            options = pyarrow.ipc.IpcWriteOptions(compression="lz4")
             path = self._folder / f"documents-{len(self.chunks):04d}.arrow"
-            self._documents = pyarrow.ipc.new_file(str(path), _SCHEMA, options=options)
+            self._documents = pyarrow.ipc.new_file(str(path), _SCHEMA)
         flat = [[place for pair in one for place in pair] if one else None for one in marks]
         columns = [_binary(texts), pa.array(flat, pa.list_(pa.int32()))]
         self._documents.write_batch(pa.record_batch(columns, schema=_SCHEMA))
