@@ -192,14 +192,6 @@ def test_many_expressions_come_back(source: str) -> None:
     comes_back(f"x = {source}")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@many
-@given(st.lists(blocks, max_size=3).map(program_of))
-def test_many_programs_come_back(source: str) -> None:
-    comes_back(source)
-
-
 @settings(max_examples=200, deadline=None)
 @given(st.text(st.characters(exclude_characters="\0")), st.binary())
 def test_strings_come_back(text: str, data: bytes) -> None:
