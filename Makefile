@@ -41,7 +41,7 @@ lint: $(READY)
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(READY)
-	$(BIN)/python benchmarks/peers.py --tokens 200K --limit 3MB --turn 2 --out benchmarks/results/local.json
+	$(BIN)/python benchmarks/peers.py --tokens 200K --limit 3MB --out benchmarks/results/local.json
 
 docs: $(READY)
 	$(BIN)/python -m pip install -q -e ".[docs]"

@@ -42,6 +42,8 @@ from flyweight.training.run import versions
 from flyweight.training.sinks import Sinks
 
 SHARES = {"textbooks": 0.5, "books": 0.2, "math": 0.15, "python_docs": 0.15}
+LOG_EVERY = 10
+"""Steps. Turns should be a multiple of it, or our losses are means of fewer steps than the Trainer's."""
 
 
 def gpt_s_recipe(
@@ -62,6 +64,8 @@ def gpt_s_recipe(
     values["training"]["mixture"] = [{"at": 0, "weights": shares}]
     values["model"]["exclusive_attention"] = exclusive
     values["execution"] |= {"precision": precision, "tensorboard": False}
+    # A line of the log is then the mean of the same steps in both.
+    values["execution"] |= {"log_every": LOG_EVERY, "checkpoint_every": 0, "milestones": []}
     values["evaluation"]["every"] = 0
     values["corpus"]["held_out"] = 0.02
     values["corpus"]["held_out_limit"] = "400KB"
@@ -162,7 +166,7 @@ def peer(ours: Trainer, folder: Path, micro_batch: int) -> tuple[Any, Sequential
         bf16=ours.plan.precision == "bfloat16",
         use_cpu=ours.device.type == "cpu",
         max_grad_norm=training.gradient_clip,
-        logging_steps=10,
+        logging_steps=LOG_EVERY,
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
@@ -215,9 +219,9 @@ def compare(recipe: Recipe, corpus: OpenCorpus, folder: Path, turn: int, who: st
     if who == "both":
         ratios = [a / b for a, b in zip(speeds["flyweight"], speeds["trainer"], strict=True)]
         result["tokens_per_second"]["ratio"] = _spread(ratios)
-        pairs = zip(result["curves"]["flyweight"][1:], result["curves"]["trainer"], strict=False)
+        trainers = dict(result["curves"]["trainer"])
         result["largest_loss_difference"] = max(
-            abs(a - b) for (step, a), (other, b) in pairs if step == other
+            (abs(loss - trainers[step]) for step, loss in losses.curve if step in trainers), default=None
         )
     return {
         "tokens": ours.schedule.tokens,

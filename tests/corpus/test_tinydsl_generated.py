@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -36,16 +38,24 @@ def in_f_string(text: str) -> bool:
 
 
 def f_string(first: str, second: str, text: str) -> str:
-    start = (
-        ascii(text)[1:-1].replace("{", "{{").replace("}", "}}").replace("'", "\\'").replace("\\\\'", "\\'")
-    )
+    start = text.encode("unicode_escape").decode()
+    start = start.replace("{", "{{").replace("}", "}}").replace("'", "\\'")
     if not (in_f_string(first) and in_f_string(second)):
         return f"({first}, {second})"
     return f"f'{start}{{({first})!r:>{{({second})}}}}{{({second})}}'"
 
 
+def unprinted(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """The same strategy; hypothesis does not see what is in it when it prints what failed.
+
+    Each level of a recursive strategy would print the one below it dozens of times: gigabytes.
+    """
+    return st.none().flatmap(lambda _: strategy)
+
+
 def compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     """Larger expressions: children stand in parentheses, so that every nesting occurs."""
+    inner = unprinted(inner)
     child = st.one_of(names, inner.map("({})".format))
     build = st.builds
     return st.one_of(
@@ -80,7 +90,7 @@ def compound(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-expressions = st.recursive(atoms, compound, max_leaves=12)
+expressions = unprinted(st.recursive(atoms, compound, max_leaves=12))
 targets = st.one_of(
     names,
     st.builds("({}).{}".format, expressions, names),
@@ -121,6 +131,7 @@ simple_statements = st.one_of(
 
 
 def suites(inner: st.SearchStrategy[Block]) -> st.SearchStrategy[Block]:
+    inner = unprinted(inner)
     suite = st.lists(inner, min_size=1, max_size=2).map(
         lambda blocks: [" " + line for block in blocks for line in block]
     )
@@ -165,6 +176,8 @@ def program_of(parts: list[Block]) -> str:
     return "\n".join(line for block in parts for line in block)
 
 
+programs = st.lists(blocks, max_size=2).map(program_of)
+
 some = settings(
     max_examples=50, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None
 )
@@ -179,7 +192,7 @@ def test_expressions_come_back(source: str) -> None:
 
 
 @some
-@given(st.lists(blocks, max_size=2).map(program_of))
+@given(programs)
 def test_programs_come_back(source: str) -> None:
     comes_back(source)
 
@@ -190,6 +203,14 @@ def test_programs_come_back(source: str) -> None:
 @given(expressions)
 def test_many_expressions_come_back(source: str) -> None:
     comes_back(f"x = {source}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@many
+@given(programs)
+def test_many_programs_come_back(source: str) -> None:
+    comes_back(source)
 
 
 @settings(max_examples=200, deadline=None)
