@@ -32,6 +32,10 @@ def die(report) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def need_too_much(report) -> None:
+    raise MemoryError
+
+
 def fail_twice(mark: str, report) -> str:
     """An error of the disk or the network that goes away."""
     tries = Path(mark)

@@ -187,14 +187,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_file(self, path: str, data: bytes, body: bool, headers: dict[str, str] | None = None) -> None:
         data = self.hub.wrong.get(path, data)
-        wanted, start = self.headers.get("Range"), 0
+        wanted, start, whole = self.headers.get("Range"), 0, len(data)
         if wanted and self.hub.ranges:
-            start = int(wanted.removeprefix("bytes=").partition("-")[0])
+            first, _, last = wanted.removeprefix("bytes=").partition("-")
+            start = int(first)
+            data = data[: int(last) + 1] if last else data
             if start >= len(data):
                 self._error(416, "", "range not satisfiable")
                 return
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{whole}")
         else:
             self.send_response(200)
         for name, value in (headers or {}).items():

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from flyweight.base import UserError, write_json
-from flyweight.corpus.engine import InProcess, Job, LocalPool, finished, finished_folder, job_key, run_jobs
+from flyweight.corpus.engine import (
+    InProcess,
+    Job,
+    LocalPool,
+    Turn,
+    finished,
+    finished_folder,
+    job_key,
+    run_jobs,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 import engine_jobs as jobs
@@ -41,9 +50,24 @@ def test_progress_rises_to_one(executor):
 def test_jobs_that_are_not_needed_do_not_run(executor):
     kept: dict[int, int] = {}
     todo = [Job(jobs.square, (n,), "squares") for n in range(40)]
-    results = run_jobs(executor, todo, silent, lambda number: not kept, kept.__setitem__)
+    results = run_jobs(
+        executor, todo, silent, lambda number: Turn.NEVER if kept else Turn.NOW, kept.__setitem__
+    )
     assert results[0] == 0
     assert results[-1] is None
+
+
+def test_a_lane_that_waits_holds_up_no_other(executor):
+    order: list[int] = []
+    lanes = ["a", "a", "b", "b"]
+    todo = [Job(jobs.square, (n,), "squares", lane=lane) for n, lane in enumerate(lanes)]
+
+    def turn(number: int) -> Turn:
+        return Turn.LATER if number == 1 and 3 not in order else Turn.NOW
+
+    results = run_jobs(executor, todo, silent, turn, lambda number, _: order.append(number))
+    assert results == [0, 1, 4, 9]
+    assert order.index(1) > order.index(3)
 
 
 def test_a_refusal_is_passed_on_at_once(executor):
@@ -72,6 +96,11 @@ def test_a_killed_worker_costs_nothing_but_time(tmp_path):
 def test_a_job_that_always_kills_its_worker_is_given_up():
     with LocalPool(2) as pool, pytest.raises(UserError, match=r"was killed 3 times.*execution\.workers"):
         run_jobs(pool, [Job(jobs.die, (), "reading books, part 0")], silent)
+
+
+def test_a_job_that_always_lacks_memory_is_given_up(executor):
+    with pytest.raises(UserError, match=r"want of memory.*execution\.workers"):
+        run_jobs(executor, [Job(jobs.need_too_much, (), "reading books, part 0")], silent)
 
 
 def test_workers_do_not_start_threads_of_their_own():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -30,8 +31,8 @@ RecipeMaker = Callable[..., Recipe]
 def documents_of(corpus: OpenCorpus, source: str) -> tuple[list[str], list[str]]:
     """The texts of both sides, decoded from the shards."""
     stream, held_out = corpus.train[source], corpus.held_out[source]
-    ends = np.append(stream.document_starts[1:], stream.tokens)
-    sides = [[stream.read(a, b - a) for a, b in zip(stream.document_starts, ends, strict=True)]]
+    starts = stream.borders(0, stream.tokens)
+    sides = [[stream.read(a, b - a) for a, b in itertools.pairwise([*starts.tolist(), stream.tokens])]]
     sides.append(np.split(held_out.tokens, np.cumsum(held_out.document_tokens)[:-1]))
     for side in sides:
         assert all(tokens[-1] == corpus.tokenizer.end_of_text for tokens in side)
@@ -169,7 +170,7 @@ def test_many_shards_read_as_one_stream(
     assert len(parts.manifest.sources["prose"].held_out.shards) == 1
     length = whole.train["prose"].tokens
     assert (parts.train["prose"].read(7, 2 * length) == whole.train["prose"].read(7, 2 * length)).all()
-    assert (parts.train["prose"].document_starts == whole.train["prose"].document_starts).all()
+    assert (parts.train["prose"].borders(5, length) == whole.train["prose"].borders(5, length)).all()
 
 
 def test_bad_records_are_in_the_manifest(tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path) -> None:
@@ -587,6 +588,16 @@ def test_an_unfinished_folder_of_another_recipe_is_made_anew(
     )
     expected = prepare(changed, tmp_path / "fresh").fingerprint
     assert prepare(changed, folder).fingerprint == expected
+
+
+def test_a_source_that_was_renamed_leaves_nothing_behind(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
+) -> None:
+    source = {"kind": "files", "path": str(prose_file)}
+    folder = prepare(make_recipe({"old": source}), tmp_path / "c").folder
+    (folder / "manifest.json").unlink()
+    prepare(make_recipe({"new": source}), folder)
+    assert [place.name for place in (folder / "sources").iterdir()] == ["new"]
 
 
 CHILD = """

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flyweight.base import UserError
 from flyweight.corpus import prepare, verify
 from flyweight.corpus.engine import Job, ray_tasks, run_jobs
 from flyweight.corpus.reading import files
@@ -68,6 +69,14 @@ def test_a_killed_node_changes_nothing(cluster, tmp_path, make_recipe, monkeypat
     while len([node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]) > 1:
         assert time.monotonic() < deadline
         time.sleep(0.5)
+
+
+def test_machines_of_other_versions_are_refused(cluster, monkeypatch):
+    import engine_jobs as jobs
+
+    monkeypatch.setattr(ray_tasks, "CODE", "another version")
+    with ray_tasks.RayTasks(None) as executor, pytest.raises(UserError, match="another version of Flyweight"):
+        run_jobs(executor, [Job(jobs.square, (1,), "squares")], lambda share: None)
 
 
 def test_a_killed_worker_process_is_replaced(cluster, tmp_path):

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import gzip
+import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
+import zstandard
 from hub_server import Hub, serve_hub
 
 from flyweight.base import UserError
 from flyweight.corpus.documents import ReadLog
-from flyweight.corpus.reading import files, hub
+from flyweight.corpus.reading import compressed, files, hub, hub_stream
 from flyweight.corpus.reading.source import SourceReader, open_source
 from flyweight.recipe import Recipe
 
@@ -43,6 +48,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         found.add("org/set", FILES)
         for name in ("resolve", "downloaded"):
             monkeypatch.setattr(hub, name, functools.partial(getattr(hub, name), endpoint=found.endpoint))
+        remote = functools.partial(hub_stream.RemoteFile, endpoint=found.endpoint)
+        monkeypatch.setattr(hub_stream, "RemoteFile", remote)
+        monkeypatch.setattr(hub_stream, "BLOCK", 1000)
         monkeypatch.setattr(hub, "WAITS", (0.0,))
         monkeypatch.setattr(hub, "DOWNLOAD_WAITS", (0.0,))
         yield found
@@ -112,3 +120,75 @@ def test_what_the_hub_does_not_have_is_one_sentence(
     with pytest.raises(UserError, match=message) as error:
         opened(**settings)
     assert "\n" not in str(error.value)
+
+
+def parquet(data: bytes) -> bytes:
+    rows = [json.loads(line) for line in data.splitlines()]
+    sink = io.BytesIO()
+    table = pyarrow.Table.from_pylist([row | {"embedding": list(range(100))} for row in rows])
+    pyarrow.parquet.write_table(table, sink, row_group_size=50, compression="none", use_dictionary=False)
+    return sink.getvalue()
+
+
+PACKED = {
+    "jsonl": lambda data: data,
+    "jsonl.gz": lambda data: gzip.compress(data, 0),
+    "jsonl.zst": lambda data: zstandard.ZstdCompressor(1).compress(data),
+    "parquet": parquet,
+}
+
+
+def texts(reader: SourceReader, scratch: Path) -> list[str]:
+    (part,) = reader.parts
+    return [document.text for document in reader.documents(part, ReadLog(), scratch)]
+
+
+def received(server: Hub) -> int:
+    ranges = [headers["Range"] for headers in server.requests("/cdn/") if "Range" in headers]
+    edges = [found.removeprefix("bytes=").split("-") for found in ranges]
+    return sum(int(last) - int(first) + 1 for first, last in edges)
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_of_a_file_beyond_the_limit_only_the_beginning_is_received(
+    server: Hub, opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    for name in ("CHUNK", "ZSTD_CHUNK"):
+        monkeypatch.setattr(compressed, name, 1000)
+    many = b"".join(
+        json.dumps({"text": hashlib.sha256(str(n).encode()).hexdigest() * 2}).encode() + b"\n"
+        for n in range(20_000)
+    )
+    data = PACKED[suffix](many)
+    server.add("org/large", {f"data/train.{suffix}": data})
+    found = texts(opened(dataset="org/large", limit=1000), tmp_path)
+    assert found == [json.loads(line)["text"] for line in many.splitlines()[:8]]
+    assert received(server) < len(data) / 2
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_a_server_without_ranges_sends_the_file(server: Hub, opened: Open, tmp_path: Path) -> None:
+    server.ranges = False
+    server.add("org/large", {"data/train.jsonl": lines(0, 500)})
+    found = texts(opened(dataset="org/large", limit=100), tmp_path)
+    assert found == [f"document {n}" for n in range(len(found))]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_range_that_breaks_off_or_is_refused_in_passing_is_asked_for_again(
+    server: Hub, opened: Open, tmp_path: Path
+) -> None:
+    server.add("org/large", {"data/train.jsonl": lines(0, 500)})
+    server.cuts["data/train.jsonl"] = [1, 10]  # the first is the whole of what asks for ranges
+    server.statuses["/cdn/"] = [503]
+    found = texts(opened(dataset="org/large", limit=1500), tmp_path)
+    assert found == [f"document {n}" for n in range(len(found))]
+    assert len(found) > 100
+
+
+def test_a_range_that_stays_broken_is_one_sentence(server: Hub, opened: Open, tmp_path: Path) -> None:
+    server.add("org/large", {"data/train.jsonl": lines(0, 500)})
+    reader = opened(dataset="org/large", limit=1500)
+    server.cuts["data/train.jsonl"] = [1, *[10] * 9]
+    with pytest.raises(UserError, match=r"org/large/data/train.jsonl: the hub at .* does not answer"):
+        texts(reader, tmp_path)

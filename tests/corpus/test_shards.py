@@ -50,12 +50,21 @@ def test_what_is_written_is_read_back_and_documents_are_whole(tmp_path: Path, vo
 def test_ring_reads_equal_numpy(sizes: list[int], start: int, length: int) -> None:
     whole = np.arange(sum(sizes), dtype=np.uint16)
     parts = np.split(whole, np.cumsum(sizes)[:-1])
-    stream = TokenStream(parts, lambda: np.array(sizes))
+    # A shard a document, and one more of two documents.
+    tables = [np.array([size, 7]) for size in sizes]
+    if len(parts) > 1:
+        parts[:2], tables[:2] = [np.concatenate(parts[:2])], [np.concatenate(tables[:2])]
+    stream = TokenStream(parts, tables)
     found = stream.read(start, length)
     assert found.dtype == np.int64
     assert found.tolist() == [(start + step) % sum(sizes) for step in range(length)]
     assert stream.tokens == sum(sizes)
-    assert stream.document_starts.tolist() == [sum(sizes[:n]) for n in range(len(sizes))]
+    starts = [sum(sizes[:n]) for n in range(len(sizes))]
+    assert stream.documents == len(sizes)
+    begins = [step for step in range(length) if (start + step) % sum(sizes) in starts]
+    assert stream.borders(start, length).tolist() == begins
+    number = max(n for n, first in enumerate(starts) if first <= start % sum(sizes))
+    assert stream.document_at(start) == (number, starts[number])
 
 
 def test_damaged_files_are_named_with_what_was_found(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import itertools
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -51,6 +53,10 @@ def encoder(request: pytest.FixtureRequest, tokenizer: TextTokenizer) -> Encoder
     return Encoder(tokenizer, request.param)
 
 
+def utf8(texts: Sequence[str]) -> list[bytes]:
+    return [text.encode("utf-8") for text in texts]
+
+
 def parts(ids: np.ndarray, sizes: np.ndarray) -> list[list[int]]:
     return [part.tolist() for part in np.split(ids, np.cumsum(sizes)[:-1])]
 
@@ -63,14 +69,14 @@ def test_our_own_tokenizers_are_encoded_by_gigatoken(pattern: str) -> None:
 
 
 def test_hard_text_has_the_saved_tokenizers_ids(tokenizer: TextTokenizer, encoder: Encoder) -> None:
-    ids, sizes = encoder.encode(HARD_TEXT)
-    assert (ids.dtype, sizes.dtype) == (np.uint32, np.int64)
+    ids, sizes = encoder.encode(utf8(HARD_TEXT))
+    assert (ids.dtype, sizes.dtype) == (np.uint16, np.int64)
     assert parts(ids, sizes) == [[*tokenizer.encode(text), tokenizer.end_of_text] for text in HARD_TEXT]
 
 
 @given(texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=40), max_size=5))
 def test_any_documents(tokenizer: TextTokenizer, encoder: Encoder, texts: list[str]) -> None:
-    ids, sizes = encoder.encode(texts)
+    ids, sizes = encoder.encode(utf8(texts))
     assert len(sizes) == len(texts)
     assert ids.tolist() == [
         identifier for text in texts for identifier in (*tokenizer.encode(text), tokenizer.end_of_text)
@@ -105,7 +111,7 @@ def test_marked_spans_are_special_tokens_and_only_they(
         texts.append(text)
         marks.append(spans)
         expected.append([*ids, *tokenizer.encode(plain), tokenizer.end_of_text])
-    assert parts(*encoder.encode(texts, marks)) == expected
+    assert parts(*encoder.encode(utf8(texts), marks)) == expected
 
 
 def test_a_marked_conversation_is_what_the_saved_tokenizer_reads(
@@ -119,22 +125,22 @@ def test_a_marked_conversation_is_what_the_saved_tokenizer_reads(
         at += len(token)
     published = Tokenizer.from_str(tokenizer.backend.to_str())  # where special tokens in text are seen
     published.encode_special_tokens = False
-    ids, _ = encoder.encode([text], [spans])
+    ids, _ = encoder.encode(utf8([text]), [spans])
     assert ids.tolist()[:-1] == published.encode(text, add_special_tokens=False).ids
 
 
 def test_a_mark_that_is_no_token_names_the_key(encoder: Encoder) -> None:
     with pytest.raises(UserError, match=r"'<\|tool\|>'.*tokenizer\.special_tokens"):
-        encoder.encode(["<|tool|>x"], [[(0, 8)]])
+        encoder.encode([b"<|tool|>x"], [[(0, 8)]])
     with pytest.raises(UserError, match=r"tokenizer\.special_tokens"):
-        encoder.encode(["the fox"], [[(0, 3)]])  # it may be an entry, but of ordinary text
+        encoder.encode([b"the fox"], [[(0, 3)]])  # it may be an entry, but of ordinary text
 
 
 def test_a_unigrams_symbols_are_left_to_the_text() -> None:
     pytest.importorskip("sentencepiece")
     tokenizer = train_unigram(SAMPLE, 310, "</s>", (IM_START,), (IM_END,))
     text = f"{IM_START}hi{IM_END} the"
-    ids, _ = Encoder(tokenizer, "tokenizers").encode([text], [[(0, 12), (14, 24)]])
+    ids, _ = Encoder(tokenizer, "tokenizers").encode(utf8([text]), [[(0, 12), (14, 24)]])
     start = tokenizer.backend.token_to_id(IM_START)
     assert ids.tolist() == [start, *tokenizer.encode(f"hi{IM_END} the"), tokenizer.end_of_text]
     assert open_encoder(tokenizer, {}).name == "tokenizers"
@@ -149,29 +155,33 @@ def test_text_after_a_mark_begins_as_in_the_saved_tokenizer(scheme: str) -> None
     backend.add_special_tokens([END, IM_START])
     published = Tokenizer.from_str(backend.to_str())
     text = f"hi{IM_START}hi hi"
-    ids, _ = Encoder(TextTokenizer(backend, END), "tokenizers").encode([text], [[(2, 14)]])
+    ids, _ = Encoder(TextTokenizer(backend, END), "tokenizers").encode(utf8([text]), [[(2, 14)]])
     assert ids.tolist()[:-1] == published.encode(text, add_special_tokens=False).ids
 
 
 def test_empty_input_and_empty_documents(encoder: Encoder, tokenizer: TextTokenizer) -> None:
     ids, sizes = encoder.encode([])
     assert ids.tolist() == sizes.tolist() == []
-    ids, sizes = encoder.encode(["", ""], [(), ()])
+    ids, sizes = encoder.encode([b"", b""], [(), ()])
     assert (ids.tolist(), sizes.tolist()) == ([tokenizer.end_of_text] * 2, [1, 1])
     assert encoder.vocab_size == 330
 
 
+@pytest.mark.parametrize("grows", [True, False], ids=["by its size", "by the text"])
 def test_the_fast_library_is_opened_anew_now_and_then(
-    tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch
+    tokenizer: TextTokenizer, monkeypatch: pytest.MonkeyPatch, grows: bool
 ) -> None:
     pytest.importorskip("gigatoken")
     opened = []
     real = encoding._gigatoken
     monkeypatch.setattr(encoding, "_gigatoken", lambda t: opened.append(1) or real(t))
     monkeypatch.setattr(encoding, "_RENEW_AFTER", 100)
+    monkeypatch.setattr(encoding, "_MOST_REMEMBERED", 1000)
+    size = itertools.count(0, 600)
+    monkeypatch.setattr(encoding, "_own_memory", lambda: next(size) if grows else None)
     encoder = Encoder(tokenizer, "gigatoken")
     for text in SAMPLE[:5]:
-        assert encoder.encode([text])[0].tolist() == [*tokenizer.encode(text), tokenizer.end_of_text]
+        assert encoder.encode(utf8([text]))[0].tolist() == [*tokenizer.encode(text), tokenizer.end_of_text]
     assert 2 <= len(opened) <= 6
 
 
@@ -186,7 +196,7 @@ class Wrong:
 
         def batch(texts: Any) -> Any:
             ids, sizes = plain(texts)
-            if any(self.where in text for text in texts):
+            if any(self.where.encode() in text for text in texts):
                 if self.fault is not None:
                     raise self.fault
                 ids = ids.copy()
@@ -253,5 +263,5 @@ def test_published_tokenizers(name: str, end: str, library: str) -> None:
     tokenizer = adopt(PUBLISHED / name, end)
     choice = open_encoder(tokenizer, {"prose": SAMPLE[:3]})
     assert choice.name == library, choice.reason
-    ids, sizes = Encoder(tokenizer, choice.name).encode(HARD_TEXT[:300])
+    ids, sizes = Encoder(tokenizer, choice.name).encode(utf8(HARD_TEXT[:300]))
     assert parts(ids, sizes) == [[*tokenizer.encode(text), tokenizer.end_of_text] for text in HARD_TEXT[:300]]

@@ -58,9 +58,11 @@ def corpus(*lengths: list[int], seed: int = 0) -> Any:
     streams, texts = {}, {}
     for name, sizes in zip("abc", lengths, strict=False):
         texts[name] = documents(rng, sizes)
-        joined = np.concatenate(texts[name]).astype(np.uint16)
-        shards = [part for part in np.array_split(joined, 2) if len(part)]
-        streams[name] = TokenStream(shards, lambda sizes=sizes: np.array(sizes))
+        middle = len(sizes) // 2
+        parts = [part for part in (texts[name][:middle], texts[name][middle:]) if part]
+        shards = [np.concatenate(part).astype(np.uint16) for part in parts]
+        tables = [np.array([(len(tokens), 1) for tokens in part]).reshape(-1) for part in parts]
+        streams[name] = TokenStream(shards, tables)
     tokenizer = SimpleNamespace(decode=lambda ids: "".join(chr(48 + token) for token in ids))
     return SimpleNamespace(train=streams, tokenizer=tokenizer, texts=texts)
 

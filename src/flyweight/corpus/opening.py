@@ -104,7 +104,7 @@ def _document_table(folder: Path, split: Split) -> np.ndarray:
 
 def _open_stream(folder: Path, split: Split) -> TokenStream:
     shards = [LazyArray(folder, shard.tokens) for shard in split.shards]
-    return TokenStream(shards, lambda: _document_table(folder, split)[:, 0])
+    return TokenStream(shards, [LazyArray(folder, shard.documents) for shard in split.shards])
 
 
 def _open_held_out(folder: Path, split: Split) -> HeldOut:

@@ -8,7 +8,8 @@ The folder is removed when the manifest is written.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 from flyweight.base import atomic_folder, read_json, write_json
 from flyweight.corpus.cleaning.contamination import EvaluationIndex
 from flyweight.corpus.cleaning.evaluation_sets import build_index
-from flyweight.corpus.engine import Executor, Job, job_key, run_jobs
+from flyweight.corpus.engine import Executor, Job, Turn, job_key, run_jobs
 from flyweight.corpus.manifest import (
     FORMAT,
     Manifest,
@@ -37,6 +38,7 @@ from flyweight.corpus.reading.source import SourceReader
 from flyweight.corpus.stages.decide import Decision, Gathered, merged_log
 from flyweight.corpus.stages.encode import EncodeSettings, assemble_source, encode_chunk
 from flyweight.corpus.stages.fates import REMOVED, Fate, fates_digest, load_fates
+from flyweight.corpus.stages.intake import Intake
 from flyweight.corpus.stages.read import ReadPart, ReadSettings, load_part, read_part
 from flyweight.corpus.stages.removed import write_removed
 from flyweight.corpus.stages.sample import Sample, first_texts, tokenizer_sample
@@ -100,6 +102,7 @@ class Preparation:
         tokenizer = self.tokenizer
         folders = self._encoded(tokenizer)
         sources = self._assembled(tokenizer, folders)
+        self._remove_other_sources()
         settings = configuration(self.recipe)
         write_removed(self.folder, self.gathered, self.readers, self.fates, self.decided.drops, self._index)
         write_manifest(
@@ -147,43 +150,34 @@ class Preparation:
         settings = ReadSettings(
             self.recipe.seed, corpus.near_duplicates != "keep", str(self._index_folder) if index else None
         )
-        found: dict[str, list[ReadPart | None]] = {}
+        intakes: dict[str, Intake] = {}
         jobs: list[Job] = []
-        places: list[tuple[str, int]] = []
+        places: list[tuple[Intake, int]] = []
         for name, reader in self.readers.items():
             key = job_key("read", self._reading_settings(name), settings.near, index and index.key)
-            found[name] = []
+            downloads = str(self.work / "downloads" / folder_name(name))
+            intake = intakes[name] = Intake(reader.source.limit, [part.size for part in reader.parts], [])
             for part in reader.parts:
                 folder = self.work / "read" / folder_name(name) / f"{part.number:06d}"
                 done = load_part(folder, key, part)
-                found[name].append(done)
+                intake.parts.append(done)
                 if done is None:
-                    arguments = (
-                        reader,
-                        part,
-                        settings,
-                        key,
-                        str(folder),
-                        str(self.work / "downloads" / folder_name(name)),
-                    )
-                    jobs.append(
-                        Job(read_part, arguments, f"reading {name}, part {part.number}", max(1, part.size))
-                    )
-                    places.append((name, part.number))
+                    arguments = (reader, part, settings, key, str(folder), downloads)
+                    what = f"reading {name}, part {part.number}"
+                    jobs.append(Job(read_part, arguments, what, max(1, part.size), lane=name))
+                    places.append((intake, part.number))
 
-        def is_needed(number: int) -> bool:
-            name, _ = places[number]
-            return not _is_enough(found[name], self.readers[name].source.limit)
+        def turn(number: int) -> Turn:
+            intake, part = places[number]
+            return intake.turn(part)
 
         def keep(number: int, result: ReadPart) -> None:
-            name, part = places[number]
-            found[name][part] = result
+            intake, part = places[number]
+            intake.parts[part] = result
 
-        run_jobs(self.executor, jobs, self._report("reading"), is_needed, keep)
+        run_jobs(self.executor, jobs, self._report("reading"), turn, keep)
         self.progress("reading", 1.0)
-        return Gathered(
-            {name: _up_to(parts, self.readers[name].source.limit) for name, parts in found.items()}
-        )
+        return Gathered({name: intake.kept() for name, intake in intakes.items()})
 
     def _reading_settings(self, name: str) -> list[object]:
         """All keys of the recipe on which the documents of a source depend."""
@@ -300,6 +294,13 @@ class Preparation:
         found |= {name: result for (name, _), result in zip(jobs, results, strict=True)}
         return {name: found[name] for name in self.readers}
 
+    def _remove_other_sources(self) -> None:
+        """An earlier attempt's, whose names are no longer in the recipe."""
+        names = {folder_name(name) for name in self.readers}
+        for place in (self.folder / "sources").iterdir():
+            if place.name not in names:
+                shutil.rmtree(place)
+
     def _source_manifest(self, name: str, key: str) -> SourceManifest:
         reader, log = self.readers[name], merged_log(self.gathered.parts[name])
         empty = Split(0, 0, 0, [])
@@ -323,29 +324,3 @@ class Preparation:
             documents += int(rows.sum())
             size += int(chunks[number].facts()["size"][rows].sum())
         return Removed(documents, size)
-
-
-def _is_enough(parts: Sequence[ReadPart | None], limit: int | None) -> bool:
-    """Whether the first parts, as far as they are all there, reach the limit."""
-    if limit is None:
-        return False
-    total = 0
-    for part in parts:
-        if part is None:
-            return False
-        total += part.bytes
-        if total >= limit:
-            return True
-    return False
-
-
-def _up_to(parts: Sequence[ReadPart | None], limit: int | None) -> list[ReadPart]:
-    """The parts as far as the limit; what a worker read beyond it does not count."""
-    kept, total = [], 0
-    for part in parts:
-        if limit is not None and total >= limit:
-            break
-        assert part is not None
-        kept.append(part)
-        total += part.bytes
-    return kept

@@ -10,9 +10,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,9 @@ SHARD_TOKENS = 100_000_000
 
 MOST_MAPPED = 128
 """Shards that are mapped at a time: each mapping holds an open file, and a process may have few of them."""
+
+MOST_TABLES = 16
+"""Shards whose documents' places are remembered: 8 bytes a document."""
 
 LARGEST_UINT16_VOCABULARY = 65_535
 
@@ -247,40 +249,71 @@ def checksum(path: Path) -> str:
 
 
 class TokenStream:
-    """The training tokens of a source: all its shards, one after another, as a ring."""
+    """The training tokens of a source: all its shards, one after another, as a ring.
+
+    Every shard holds whole documents, so where documents begin is looked up shard by shard, and a corpus of
+    any length needs the memory of a few shards' tables.
+    """
 
     def __init__(
-        self, shards: Sequence[np.ndarray | LazyArray], document_tokens: Callable[[], np.ndarray]
+        self, shards: Sequence[np.ndarray | LazyArray], tables: Sequence[np.ndarray | LazyArray]
     ) -> None:
-        """Join `shards` (1-D); `document_tokens` reads the documents' lengths when first needed."""
-        self._shards = list(shards)
+        """Join `shards`, (tokens,) each; `tables`, (2 * documents,) each, are the files beside them."""
+        self._shards, self._tables = list(shards), list(tables)
         self._ends = np.cumsum([len(shard) for shard in shards])
-        self._document_tokens = document_tokens
+        self._documents = np.cumsum([0, *(len(table) // 2 for table in tables)])
+        self._starts = functools.lru_cache(maxsize=MOST_TABLES)(self._read_starts)
 
     @property
     def tokens(self) -> int:
         """Length L of the ring."""
         return int(self._ends[-1])
 
-    @cached_property
-    def document_starts(self) -> np.ndarray:
-        """Positions at which documents begin, (documents,) int64, rising from 0."""
-        ends = np.cumsum(self._document_tokens(), dtype=np.int64)
-        return np.concatenate([np.zeros(1, dtype=np.int64), ends[:-1]])
+    @property
+    def documents(self) -> int:
+        """Documents in the ring."""
+        return int(self._documents[-1])
 
     def read(self, start: int, length: int) -> np.ndarray:
         """`length` tokens from position `start` on, (length,) int64; positions are taken modulo L."""
         result = np.empty(length, dtype=np.int64)
+        for index, offset, count, filled in self._pieces(start, length):
+            result[filled : filled + count] = self._shards[index][offset : offset + count]
+        return result
+
+    def borders(self, start: int, length: int) -> np.ndarray:
+        """Where documents begin among `length` tokens from position `start` on: places from 0, rising, int64."""
+        found = [np.empty(0, np.int64)]
+        for index, offset, count, filled in self._pieces(start, length):
+            starts = self._starts(index)
+            first, last = np.searchsorted(starts, [offset, offset + count])
+            found.append(starts[first:last] + (filled - offset))
+        return np.concatenate(found)
+
+    def document_at(self, position: int) -> tuple[int, int]:
+        """The number of the document that holds the token at `position`, and the position of its first token."""
+        ((index, offset, _, _),) = self._pieces(position, 1)
+        starts = self._starts(index)
+        row = int(np.searchsorted(starts, offset, side="right")) - 1
+        return int(self._documents[index]) + row, self._begin(index) + int(starts[row])
+
+    def _begin(self, index: int) -> int:
+        return int(self._ends[index]) - len(self._shards[index])
+
+    def _pieces(self, start: int, length: int) -> Iterator[tuple[int, int, int, int]]:
+        """What is read of which shard: its number, place and count in it, and place among the `length` tokens."""
         position, filled = start % self.tokens, 0
         while filled < length:
             index = int(np.searchsorted(self._ends, position, side="right"))
-            shard, end = self._shards[index], int(self._ends[index])
-            count = min(length - filled, end - position)
-            offset = position - (end - len(shard))
-            result[filled : filled + count] = shard[offset : offset + count]
+            count = min(length - filled, int(self._ends[index]) - position)
+            yield index, position - self._begin(index), count, filled
             filled += count
             position = (position + count) % self.tokens
-        return result
+
+    def _read_starts(self, index: int) -> np.ndarray:
+        """(documents,) int64: places in a shard at which its documents begin."""
+        lengths = self._tables[index][::2]
+        return np.cumsum(lengths, dtype=np.int64) - lengths
 
 
 @dataclass(frozen=True)

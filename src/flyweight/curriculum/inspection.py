@@ -123,7 +123,7 @@ def inspect_sequence(
         windows=order.windows(item.source, item.length),
         start=item.start,
         source_tokens=stream.tokens,
-        source_documents=len(stream.document_starts),
+        source_documents=stream.documents,
         tokens=tuple(map(int, tokens)),
         pieces=tuple(corpus.tokenizer.decode([int(token)]) for token in tokens),
         passages=_passages(item, stream, tokens, corpus),
@@ -135,32 +135,20 @@ def _passages(
 ) -> tuple[Passage, ...]:
     """Cut at the borders that the corpus has on record: text may hold tokens that look like one."""
     result = []
-    starts = stream.document_starts
-    borders = _borders(starts, stream.tokens, item.start, len(tokens))
+    borders = stream.borders(item.start, len(tokens)).tolist()
     places = [0, *(place for place in borders if place > 0), len(tokens)]
     for begin, end in itertools.pairwise(places):
         position = (item.start + begin) % stream.tokens
-        document = int(np.searchsorted(starts, position, side="right")) - 1
+        document, first = stream.document_at(position)
         follows = (item.start + end) % stream.tokens
         result.append(
             Passage(
                 document=document,
-                skipped=position - int(starts[document]),
+                skipped=position - first,
                 begin=begin,
                 end=end,
-                ends_document=bool(starts[np.searchsorted(starts, follows) % len(starts)] == follows),
+                ends_document=stream.document_at(follows)[1] == follows,
                 text=corpus.tokenizer.decode(tokens[begin:end].tolist()),
             )
         )
     return tuple(result)
-
-
-def _borders(starts: np.ndarray, ring: int, start: int, length: int) -> list[int]:
-    """Where documents begin among `length` tokens from position `start` of a ring, rising.
-
-    `length` is at most one more than `ring`, so the tokens run over the ring's end once at most.
-    """
-    first, last = np.searchsorted(starts, [start, start + length])
-    wrapped = np.searchsorted(starts, start + length - ring) if start + length > ring else 0
-    found = [starts[first:last] - start, starts[:wrapped] + ring - start]
-    return np.concatenate(found).tolist()

@@ -3,7 +3,7 @@
 from flyweight.corpus.engine.executors import Executor, InProcess, LocalPool, open_executor
 from flyweight.corpus.engine.jobs import Job, Report, finished, finished_folder
 from flyweight.corpus.engine.keys import CODE, job_key
-from flyweight.corpus.engine.scheduler import run_jobs
+from flyweight.corpus.engine.scheduler import Turn, run_jobs
 
 __all__ = [
     "CODE",
@@ -12,6 +12,7 @@ __all__ = [
     "Job",
     "LocalPool",
     "Report",
+    "Turn",
     "finished",
     "finished_folder",
     "job_key",

@@ -33,6 +33,8 @@ class Job:
     """For people: what it does to what."""
     size: float = 1.0
     """How much of the whole work it is, in any unit that its neighbours share."""
+    lane: str = ""
+    """Jobs of one lane start in their order."""
 
 
 def finished(folder: Path, key: str) -> bool:

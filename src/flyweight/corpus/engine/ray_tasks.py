@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Collection
 from typing import Any, Self
 
 from flyweight.base import UserError
 from flyweight.corpus.engine.executors import WorkerLost
 from flyweight.corpus.engine.jobs import Job, perform
+from flyweight.corpus.engine.keys import CODE
 
 _ENVIRONMENT = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _perform_there(job: Job, progress: str, code: str) -> Any:
+    """Carry out a job on a machine whose Flyweight gives the results that the head's would."""
+    if code != CODE:
+        raise UserError(
+            f"{socket.gethostname()}: this machine of the Ray cluster has another version of Flyweight, of Python or "
+            f"of a library than the one that prepares the corpus; install the same on all machines."
+        )
+    return perform(job, progress)
 
 
 class RayTasks:
@@ -37,7 +49,7 @@ class RayTasks:
             self._started = True
         self.workers = self._limit or max(1, int(ray.cluster_resources().get("CPU", 1)))
         # Ray's own retries are off: the scheduler counts attempts the same way for every executor.
-        self._task = ray.remote(max_retries=0)(perform)
+        self._task = ray.remote(max_retries=0)(_perform_there)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -46,7 +58,7 @@ class RayTasks:
 
     def submit(self, job: Job, progress: str) -> Any:
         """Give the job to the cluster."""
-        return self._task.remote(job, progress)
+        return self._task.remote(job, progress, CODE)
 
     def wait(self, handles: Collection[Any], seconds: float) -> set[Any]:
         """Those that have ended."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,16 @@ _AHEAD = 2
 """Jobs that wait for each worker, so that none stands idle."""
 
 
+class Turn(enum.Enum):
+    """Whether a job may start."""
+
+    NOW = enum.auto()
+    LATER = enum.auto()
+    """Ask again when another job has ended; never said while none is under way."""
+    NEVER = enum.auto()
+    """It is not needed, nor are those that follow it in its lane."""
+
+
 @dataclass
 class _Running:
     number: int
@@ -29,7 +41,7 @@ def run_jobs(
     executor: Executor,
     jobs: Sequence[Job],
     report: Report,
-    is_needed: Callable[[int], bool] = lambda number: True,
+    turn: Callable[[int], Turn] = lambda number: Turn.NOW,
     keep: Callable[[int, Any], None] = lambda number, result: None,
 ) -> list[Any]:
     """Carry out `jobs` and return their results, in the jobs' order.
@@ -38,7 +50,7 @@ def run_jobs(
         executor: where they run.
         jobs: independent of each other.
         report: takes the share that is done.
-        is_needed: asked before a job starts, with its number; a job that is not needed has the result None.
+        turn: asked before a job starts, with its number; a job that is not needed has the result None.
         keep: takes every result when it comes, with the number of its job.
 
     Raises:
@@ -47,29 +59,55 @@ def run_jobs(
     """
     results: list[Any] = [None] * len(jobs)
     attempts = [0] * len(jobs)
-    waiting = list(range(len(jobs)))[::-1]
+    waiting = _Waiting(jobs, turn)
     done, total = 0.0, sum(job.size for job in jobs) or 1.0
     running: dict[Any, _Running] = {}
     with tempfile.TemporaryDirectory(prefix="flyweight-") as folder:
-        while waiting or running:
-            while waiting and len(running) < _AHEAD * executor.workers:
-                number = waiting.pop()
-                if not is_needed(number):
-                    done += jobs[number].size
-                    continue
+        while True:
+            while len(running) < _AHEAD * executor.workers and (number := waiting.take()) is not None:
                 attempts[number] += 1
                 progress = Path(folder) / str(number)
                 running[executor.submit(jobs[number], str(progress))] = _Running(number, progress)
+            if not running:
+                return results
             for handle in executor.wait(running, REPORT_SECONDS):
                 number = running.pop(handle).number
                 if _take(executor, handle, jobs[number], attempts[number], results, number):
                     done += jobs[number].size
                     keep(number, results[number])
                 else:
-                    waiting.append(number)
+                    waiting.give_back(number)
             parts = sum(jobs[one.number].size * read_progress(one.progress) for one in running.values())
-            report(min(1.0, (done + parts) / total))
-    return results
+            report(min(1.0, (done + waiting.spared + parts) / total))
+
+
+class _Waiting:
+    """The jobs that have not started, in their lanes."""
+
+    def __init__(self, jobs: Sequence[Job], turn: Callable[[int], Turn]) -> None:
+        self._jobs, self._turn = jobs, turn
+        self._lanes: dict[str, deque[int]] = {}
+        for number, job in enumerate(jobs):
+            self._lanes.setdefault(job.lane, deque()).append(number)
+        self.spared = 0.0
+        """The size of the jobs that are not needed."""
+
+    def take(self) -> int | None:
+        """The number of the next job that may start now; None if there is none."""
+        for lane in self._lanes.values():
+            if not lane:
+                continue
+            turn = self._turn(lane[0])
+            if turn is Turn.NOW:
+                return lane.popleft()
+            if turn is Turn.NEVER:
+                self.spared += sum(self._jobs[number].size for number in lane)
+                lane.clear()
+        return None
+
+    def give_back(self, number: int) -> None:
+        """A job that is to be tried again is the next one of its lane."""
+        self._lanes[self._jobs[number].lane].appendleft(number)
 
 
 def _take(executor: Executor, handle: Any, job: Job, attempt: int, results: list[Any], number: int) -> bool:
@@ -78,7 +116,7 @@ def _take(executor: Executor, handle: Any, job: Job, attempt: int, results: list
         results[number] = executor.result(handle)
     except UserError:
         raise
-    except WorkerLost:
+    except (WorkerLost, MemoryError):
         if attempt >= ATTEMPTS:
             raise UserError(
                 f"{job.name}: the process that did this was killed {ATTEMPTS} times, most likely for want of "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, Protocol
 
 import zstandard
 
@@ -22,8 +22,28 @@ ZSTD_CHUNK = 1 << 17
 ZSTD_LARGEST_WINDOW = 1 << 31
 """`zstd --long=31`, the most that the format's command line writes."""
 
+
+class DataFile(Protocol):
+    """What is read of a file: a path on a disk has it, and a file of the hub."""
+
+    @property
+    def name(self) -> str:
+        """Says by its end what the file holds."""
+        ...
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
+        """The bytes, from the beginning."""
+        ...
+
+
 Advance = Callable[[int], None]
 """Takes how many bytes of a file, as it lies on disk, were read."""
+
+
+def file_size(file: DataFile) -> int:
+    """Bytes of a file as it lies."""
+    with file.open("rb") as stream:
+        return stream.seek(0, io.SEEK_END)
 
 
 class _EndsEarly(Exception):
@@ -31,9 +51,9 @@ class _EndsEarly(Exception):
 
 
 @contextlib.contextmanager
-def explain_unreadable(path: Path) -> Iterator[None]:
+def explain_unreadable(path: DataFile) -> Iterator[None]:
     """Turn every way in which a file cannot be read at all into one sentence that names it."""
-    kind = "gzip" if path.suffix.lower() == ".gz" else "zstd"
+    kind = "gzip" if path.name.lower().endswith(".gz") else "zstd"
     try:
         yield
     except (EOFError, _EndsEarly):
@@ -50,19 +70,20 @@ def explain_unreadable(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: this file cannot be read ({reason}).") from None
 
 
-def read_chunks(path: Path, start: int, stop: int | None, advance: Advance) -> Iterator[bytes]:
+def read_chunks(path: DataFile, start: int, stop: int | None, advance: Advance) -> Iterator[bytes]:
     """The file's bytes in pieces, unpacked by its name's end; of plain files those from `start` to `stop`.
 
     Use it inside `explain_unreadable`.
     """
-    suffix = path.suffix.lower()
+    name = path.name.lower()
     with path.open("rb") as raw:
-        if suffix in (".gz", ".zst"):
+        if name.endswith((".gz", ".zst")):
             assert start == 0, "compressed files are read from their beginning"
             assert stop is None, "compressed files are read to their end"
-            if path.stat().st_size == 0:
+            if not raw.read(1):
                 raise EOFError
-            yield from (_gzip_chunks if suffix == ".gz" else _zstd_chunks)(raw, advance)
+            raw.seek(0)
+            yield from (_gzip_chunks if name.endswith(".gz") else _zstd_chunks)(raw, advance)
             return
         raw.seek(start)
         place = start

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from flyweight.base import UserError
 from flyweight.corpus.documents import Document, ReadLog
-from flyweight.corpus.reading.compressed import explain_unreadable
+from flyweight.corpus.reading.compressed import DataFile, explain_unreadable, file_size
 from flyweight.corpus.reading.conversion import Conversion
 from flyweight.corpus.reading.json_lines import cut_lines
 from flyweight.corpus.reading.plain_text import cut_text, piece_bytes
@@ -20,11 +20,11 @@ from flyweight.corpus.reading.tables import cut_row_groups, row_group_bytes
 
 T = TypeVar("T")
 
-SUPPORTED = (".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+SUPPORTED = (".txt", ".md", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".parquet")
 """What is read of a folder."""
 
-READABLE = (*SUPPORTED, ".json", ".json.gz", ".json.zst")
-"""What is read when it is named: a folder's .json files are more often settings than documents."""
+READABLE = (*SUPPORTED, ".json")
+"""What is read when it is named: a folder's plain .json files are more often settings than documents."""
 
 PART_BYTES = 64_000_000
 """Bytes on disk of one part, about: smaller files are read together, larger ones in several parts."""
@@ -151,9 +151,9 @@ def file_inputs(files: Sequence[Path], root: Path) -> tuple[list[FileInputs], st
     return parts, f"{len(files):,} files, {total:,} bytes ({hash_lines(described)[:12]})"
 
 
-def whole_file(file: Path, few: bool) -> Slice:
+def whole_file(file: DataFile, few: bool) -> Slice:
     """All of a file, as one of few or of many."""
-    return Slice(file, piece=piece_bytes(file.stat().st_size if few else None))
+    return Slice(file, piece=piece_bytes(file_size(file) if few else None))
 
 
 def grouped(items: Iterable[T], size: Callable[[T], int]) -> Iterator[list[T]]:
@@ -194,7 +194,7 @@ def _byte_ranges(piece: Slice) -> list[tuple[int, int | None]]:
     return [(piece.start, piece.stop)]
 
 
-def _hash_bytes(file: Path, start: int, stop: int | None, update: Callable[[bytes], None]) -> None:
+def _hash_bytes(file: DataFile, start: int, stop: int | None, update: Callable[[bytes], None]) -> None:
     with file.open("rb") as stream:
         stream.seek(start)
         left = None if stop is None else stop - start

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flyweight.corpus.documents import Document, ReadLog
 from flyweight.corpus.reading import files as local
+from flyweight.corpus.reading.compressed import DataFile
 from flyweight.corpus.reading.conversion import Conversion
 from flyweight.recipe import Source
 
@@ -25,6 +27,8 @@ class HubInputs:
     files: tuple[HubFile, ...]
     few: bool
     """Whether the whole source has so few files that text is cut finer."""
+    limit: int | None = None
+    """Bytes of text after which the source is not read on; a file that is larger is not downloaded whole."""
 
     @property
     def size(self) -> int:
@@ -48,15 +52,23 @@ class HubInputs:
         Raises:
             UserError: a file that cannot be downloaded or read.
         """
-        # Imported here: the hub's client is slow to import, and most worker processes do without it.
-        from flyweight.corpus.reading.hub import downloaded
-
         total, before = max(1, self.size), 0
         for file in self.files:
             span = (before / total, (before + file.size) / total)
-            with downloaded(self.dataset, self.commit, file.path, scratch) as path:
-                yield from local.read_slices([local.whole_file(path, self.few)], conversion, log, span)
+            with self._opened(file, scratch) as found:
+                yield from local.read_slices([local.whole_file(found, self.few)], conversion, log, span)
             before += file.size
+
+    def _opened(self, file: HubFile, scratch: Path) -> AbstractContextManager[DataFile]:
+        # Imported here: the hub's client is slow to import, and most worker processes do without it.
+        from flyweight.corpus.reading.hub import downloaded
+        from flyweight.corpus.reading.hub_stream import RemoteFile
+
+        if self.limit is not None and self.limit < file.size:
+            remote = RemoteFile(self.dataset, self.commit, file.path)
+            if remote.serves_ranges():
+                return nullcontext(remote)
+        return downloaded(self.dataset, self.commit, file.path, scratch)
 
 
 def hub_inputs(name: str, source: Source) -> tuple[list[HubInputs], str]:
@@ -73,7 +85,7 @@ def hub_inputs(name: str, source: Source) -> tuple[list[HubInputs], str]:
     files = listing.files
     few = len(files) < local.FEW_FILES
     parts = [
-        HubInputs(listing.dataset, listing.commit, tuple(group), few)
+        HubInputs(listing.dataset, listing.commit, tuple(group), few, source.limit)
         for group in local.grouped(files, lambda file: file.size)
     ]
     size = sum(file.size for file in files)

@@ -91,7 +91,7 @@ def resolve(
     api = HfApi(endpoint=endpoint, library_name="flyweight", library_version=__version__)
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
     with explain_hub_errors(where, dataset, revision, api):
-        info = _patiently(
+        info = patiently(
             lambda: api.dataset_info(
                 dataset, revision=revision, timeout=timeout, expand=["sha", "gated", "private"]
             )
@@ -102,7 +102,7 @@ def resolve(
                 f"{where}: the hub at {api.endpoint} does not say which commit of {dataset} is meant."
             )
         if info.gated:  # better now than after hours of other work
-            _patiently(lambda: api.auth_check(dataset, repo_type="dataset"))
+            patiently(lambda: api.auth_check(dataset, repo_type="dataset"))
         tree = api.list_repo_tree(dataset, repo_type="dataset", revision=commit, recursive=True)
         entries = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
         card = "" if files else _read_card(dataset, commit, endpoint)
@@ -139,7 +139,7 @@ def download(dataset: str, commit: str, path: str, scratch: Path, *, endpoint: s
     api = HfApi(endpoint=endpoint)
     with explain_hub_errors(f"{dataset}/{path}", dataset, commit, api), explain_write_errors(target):
         url = hf_hub_url(dataset, path, repo_type="dataset", revision=commit, endpoint=endpoint)
-        facts = _patiently(
+        facts = patiently(
             lambda: get_hf_file_metadata(url, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT, endpoint=endpoint)
         )
         if facts.size is None:
@@ -183,19 +183,20 @@ def _read_card(dataset: str, commit: str, endpoint: str | None) -> str:
         dataset, constants.REPOCARD_NAME, repo_type="dataset", revision=commit, endpoint=endpoint
     )
     try:
-        response = http_backoff("GET", url, headers=_headers(), timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        response = http_backoff("GET", url, headers=headers(), timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
         hf_raise_for_status(response)
     except EntryNotFoundError:
         return ""  # a dataset without a card
     return response.content.decode("utf-8", "replace")
 
 
-def _headers() -> dict[str, str]:
+def headers() -> dict[str, str]:
     """The client's headers, the login among them; sent to the hub's own address only."""
     return build_hf_headers(library_name="flyweight", library_version=__version__)
 
 
-def _patiently(ask: Callable[[], T]) -> T:
+def patiently(ask: Callable[[], T]) -> T:
+    """What `ask` returns, asked again where it failed in passing."""
     for wait in WAITS:
         try:
             return ask()
@@ -237,13 +238,11 @@ def _length(file: Path) -> int:
 
 def _receive(url: str, partial: Path, have: int) -> None:
     # Compressed on the way, a file could not be gone on with: its bytes would not be those on disk.
-    headers = {**_headers(), "Accept-Encoding": "identity"}
+    wanted = {**headers(), "Accept-Encoding": "identity"}
     if have:
-        headers["Range"] = f"bytes={have}-"
+        wanted["Range"] = f"bytes={have}-"
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    with http_stream_backoff(
-        "GET", url, headers=headers, timeout=timeout, retry_on_exceptions=()
-    ) as response:
+    with http_stream_backoff("GET", url, headers=wanted, timeout=timeout, retry_on_exceptions=()) as response:
         hf_raise_for_status(response)
         goes_on = response.status_code == 206 and response.headers.get("Content-Range", "").startswith(
             f"bytes {have}-"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from flyweight.corpus.documents import ReadLog
+from flyweight.corpus.reading.compressed import DataFile, file_size
 
 TEXT_PIECE = 64 * 1024
 """A longer text file is cut at blank lines into documents of about this many bytes."""
@@ -51,13 +52,13 @@ def cut_text(file: Path, size: int, part: int) -> Iterator[tuple[int, int]]:
 
 
 def text_records(
-    file: Path, start: int, stop: int | None, piece: int, log: ReadLog, advance: Callable[[int], None]
+    file: DataFile, start: int, stop: int | None, piece: int, log: ReadLog, advance: Callable[[int], None]
 ) -> Iterator[tuple[str, str]]:
     """The pieces of the bytes from `start` to `stop`, each with its place.
 
     Places are lines where reading begins with the file, else bytes.
     """
-    size = file.stat().st_size
+    size = file_size(file)
     stop = size if stop is None else stop
     if size == 0:
         log.skip("empty", f"{file}:1")

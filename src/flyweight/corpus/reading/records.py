@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.corpus.documents import ReadLog
-from flyweight.corpus.reading.compressed import Advance, explain_unreadable, read_chunks
+from flyweight.corpus.reading.compressed import Advance, DataFile, explain_unreadable, file_size, read_chunks
 from flyweight.corpus.reading.json_lines import file_records, line_records
 from flyweight.corpus.reading.plain_text import TEXT_PIECE, text_records
 from flyweight.corpus.reading.tables import Columns, row_records
@@ -25,7 +25,7 @@ Records = Iterator[tuple[dict[str, Any], str]]
 class Slice:
     """A file, or what of it one part reads."""
 
-    file: Path
+    file: DataFile
     start: int = 0
     """The first byte, which begins a line; of a parquet file, the first row group."""
     stop: int | None = None
@@ -86,12 +86,12 @@ def _size(piece: Slice) -> int:
     if piece.size is not None:
         return piece.size
     try:
-        return piece.file.stat().st_size
+        return file_size(piece.file)
     except OSError:  # said when it is its turn
         return 0
 
 
-def _is_table(file: Path) -> bool:
+def _is_table(file: DataFile) -> bool:
     return file.name.lower().endswith(".parquet")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flyweight.base import UserError
 from flyweight.corpus.documents import ReadLog
-from flyweight.corpus.reading.compressed import Advance
+from flyweight.corpus.reading.compressed import Advance, DataFile, file_size
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch, Schema
@@ -24,13 +24,13 @@ BATCH_BYTES = 16_000_000
 
 
 @contextlib.contextmanager
-def _open(file: Path) -> Iterator[ParquetFile]:
+def _open(file: DataFile) -> Iterator[ParquetFile]:
     # Imported here: files of other kinds are read without it.
     import pyarrow
     import pyarrow.parquet
 
     try:
-        with pyarrow.parquet.ParquetFile(file) as table:
+        with file.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as table:
             yield table
     except pyarrow.ArrowException as error:
         first = str(error).splitlines()[0]
@@ -54,12 +54,12 @@ def cut_row_groups(file: Path, part: int) -> Iterator[tuple[int, int, int]]:
     yield start, len(sizes), total
 
 
-def row_group_bytes(file: Path, start: int, stop: int) -> list[tuple[int, int | None]]:
+def row_group_bytes(file: DataFile, start: int, stop: int) -> list[tuple[int, int | None]]:
     """Where in the file the row groups from `start` to `stop` lie, and the table of contents at its end."""
     with _open(file) as table:
         contents = table.metadata.serialized_size
         groups = [_group_bytes(table.metadata, group) for group in range(start, stop)]
-    return [*groups, (file.stat().st_size - contents - 8, None)]
+    return [*groups, (file_size(file) - contents - 8, None)]
 
 
 def _group_bytes(metadata: FileMetaData, group: int) -> tuple[int, int]:
@@ -74,7 +74,7 @@ def _group_bytes(metadata: FileMetaData, group: int) -> tuple[int, int]:
 
 
 def row_records(
-    file: Path, start: int, stop: int | None, columns: Columns | None, log: ReadLog, advance: Advance
+    file: DataFile, start: int, stop: int | None, columns: Columns | None, log: ReadLog, advance: Advance
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """The rows of the row groups from `start` to `stop`, as records, each with its place.
 
@@ -109,7 +109,7 @@ def row_records(
             advance(done)
 
 
-def _chosen(file: Path, schema: Schema, columns: Columns | None, log: ReadLog) -> list[str] | None:
+def _chosen(file: DataFile, schema: Schema, columns: Columns | None, log: ReadLog) -> list[str] | None:
     if columns is None:
         return None
     chosen = []

@@ -90,10 +90,8 @@ def encode_chunk(
             rows = np.flatnonzero(here == wanted)
             if not len(rows):
                 continue
-            ids, lengths = encoder.encode(
-                [texts[index].decode("utf-8") for index in rows], [marks[index] for index in rows]
-            )
-            tokens[side].append(ids.astype(dtype))
+            ids, lengths = encoder.encode([texts[row] for row in rows], [marks[row] for row in rows])
+            tokens[side].append(ids)
             documents[side].append(np.stack([lengths, sizes[row + rows]], axis=1))
         row += len(texts)
         report(row / len(fate))

@@ -7,6 +7,7 @@ preparation uses it, it must agree on documents of every source and on text that
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import Unigram
 
 from flyweight.base import UserError
+from flyweight.corpus.shards import token_dtype
 from flyweight.corpus.tokenizers.adopting import without_special_tokens
 from flyweight.corpus.tokenizers.hard_text import HARD_TEXT
 from flyweight.corpus.tokenizers.text_tokenizer import TextTokenizer
@@ -29,12 +31,15 @@ Marks = Sequence[tuple[int, int]]
 _CHECKED_CHARACTERS = 50_000
 """Of each sample, so that a book does not take as long as all others."""
 
-_RENEW_AFTER = 200_000_000
-"""Characters after which gigatoken is loaded anew: it remembers every word that it has seen, in about 120
-bytes (2.4 million distinct words took 295 MB), and never forgets one."""
+_MOST_REMEMBERED = 500_000_000
+"""Bytes by which this process may grow before gigatoken is loaded anew: it remembers every word that it has
+seen, in about 120 bytes (2.4 million distinct words took 295 MB), and never forgets one."""
 
-_Batch = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
-"""Texts to ids, (tokens,) uint32, and the number of tokens of each text, (texts,) int64."""
+_RENEW_AFTER = 200_000_000
+"""Bytes of text after which it is loaded anew where the size of this process cannot be asked for."""
+
+_Batch = Callable[[Sequence[bytes]], tuple[np.ndarray, np.ndarray]]
+"""Texts in UTF-8 to ids, (tokens,) uint32, and the number of tokens of each text, (texts,) int64."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,9 @@ def open_encoder(tokenizer: TextTokenizer, samples: Mapping[str, Sequence[str]])
 
 
 def _agree(fast: _Batch, tokenizer: TextTokenizer, texts: Sequence[str]) -> bool:
+    data = [text.encode("utf-8") for text in texts]
     return all(
-        np.array_equal(a, b) for a, b in zip(fast(texts), _tokenizers(tokenizer.backend)(texts), strict=True)
+        np.array_equal(a, b) for a, b in zip(fast(data), _tokenizers(tokenizer.backend)(data), strict=True)
     )
 
 
@@ -90,8 +96,8 @@ class Encoder:
         """Encode as `tokenizer`, by the library that `open_encoder` chose."""
         self._tokenizer = tokenizer
         self._library: Library = library
-        self._batch = self._open()
-        self._encoded = 0
+        self._dtype = token_dtype(tokenizer.vocab_size)
+        self._open()
         self._mark_ids: dict[str, int | None] = {}
 
     @property
@@ -99,39 +105,42 @@ class Encoder:
         """Entries of the tokenizer."""
         return self._tokenizer.vocab_size
 
-    def encode(self, texts: Sequence[str], marks: Sequence[Marks] = ()) -> tuple[np.ndarray, np.ndarray]:
+    def encode(self, texts: Sequence[bytes], marks: Sequence[Marks] = ()) -> tuple[np.ndarray, np.ndarray]:
         """Ids of documents one after another, each followed by end_of_text, and how many each has.
 
         Args:
-            texts: the documents.
+            texts: the documents, in UTF-8.
             marks: for each document the spans that are special tokens; they become the id of the token
                 that is written there. Whatever else the text holds is ordinary text. Left out: no spans.
 
         Returns:
-            (tokens,) uint32 and (documents,) int64; a document has at least its end_of_text.
+            (tokens,) of the shards' type, and (documents,) int64; a document has at least its end_of_text.
 
         Raises:
             UserError: a span holds no token of the tokenizer.
         """
         if not texts:
-            return np.empty(0, np.uint32), np.empty(0, np.int64)
-        segments: list[str] = []
+            return np.empty(0, self._dtype), np.empty(0, np.int64)
+        segments: list[bytes] = []
         inner: list[bool] = []
         after: list[int] = []
         counts = np.ones(len(texts), np.int64)
-        for number, text in enumerate(texts):
-            start = 0
-            for begin, end, identifier in self._cuts(text, marks[number] if marks else ()):
-                segments.append(text[start:begin])
-                inner.append(start > 0)
-                after.append(identifier)
-                start = end
-                counts[number] += 1
-            segments.append(text[start:])
-            inner.append(start > 0)
+        for number, rest in enumerate(texts):
+            is_inner = False
+            if marks and marks[number]:
+                text, start = rest.decode("utf-8"), 0
+                for begin, end, identifier in self._cuts(text, marks[number]):
+                    segments.append(text[start:begin].encode("utf-8"))
+                    inner.append(is_inner)
+                    after.append(identifier)
+                    start, is_inner = end, True
+                    counts[number] += 1
+                rest = text[start:].encode("utf-8")
+            segments.append(rest)
+            inner.append(is_inner)
             after.append(self._tokenizer.end_of_text)
         ids, sizes = self._encode(segments, inner)
-        ids = np.insert(ids, np.cumsum(sizes), np.asarray(after, np.uint32))
+        ids = np.insert(ids.astype(self._dtype), np.cumsum(sizes), np.asarray(after, self._dtype))
         firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
         return ids, np.add.reduceat(sizes + 1, firsts)
 
@@ -158,7 +167,7 @@ class Encoder:
             f"to tokenizer.special_tokens, or set a tokenizer.chat_template that goes with the tokenizer."
         )
 
-    def _encode(self, segments: Sequence[str], inner: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
+    def _encode(self, segments: Sequence[bytes], inner: Sequence[bool]) -> tuple[np.ndarray, np.ndarray]:
         if self._continuing is None or not any(inner):
             return self._plain(segments)
         sizes = np.empty(len(segments), np.int64)
@@ -170,17 +179,26 @@ class Encoder:
                 found[place] = part
         return np.concatenate(found), sizes
 
-    def _plain(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        if self._library == "gigatoken":
-            self._encoded += sum(map(len, texts))
-            if self._encoded > _RENEW_AFTER:
-                self._batch, self._encoded = self._open(), 0
+    def _plain(self, texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+        if self._library == "gigatoken" and self._remembers_much():
+            del self._batch
+            self._open()
+        self._encoded += sum(map(len, texts))
         return self._batch(texts)
 
-    def _open(self) -> _Batch:
+    def _open(self) -> None:
+        self._encoded = 0
+        self._size = _own_memory()
         if self._library == "gigatoken":
-            return _gigatoken(self._tokenizer)
-        return _tokenizers(self._tokenizer.backend)
+            self._batch = _gigatoken(self._tokenizer)
+        else:
+            self._batch = _tokenizers(self._tokenizer.backend)
+
+    def _remembers_much(self) -> bool:
+        now = _own_memory()
+        if now is None or self._size is None:
+            return self._encoded > _RENEW_AFTER
+        return now - self._size > _MOST_REMEMBERED
 
     @cached_property
     def _continuing(self) -> _Batch | None:
@@ -191,6 +209,16 @@ class Encoder:
         backend = Tokenizer.from_str(json.dumps(content))
         backend.encode_special_tokens = True
         return _tokenizers(backend)
+
+
+def _own_memory() -> int | None:
+    """Bytes that this process has for itself, files in memory left out; None where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            _, resident, shared = file.read().split()[:3]
+    except OSError:
+        return None
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _drop_first_space(pre_tokenizer: dict[str, Any] | None) -> bool:
@@ -204,10 +232,12 @@ def _drop_first_space(pre_tokenizer: dict[str, Any] | None) -> bool:
 
 
 def _tokenizers(backend: Tokenizer) -> _Batch:
-    def batch(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def batch(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         found = [
             # One at a time: a batch would go to all cores, and other workers are there.
-            np.asarray(backend.encode_batch_fast([text], add_special_tokens=False)[0].ids, np.uint32)
+            np.asarray(
+                backend.encode_batch_fast([text.decode("utf-8")], add_special_tokens=False)[0].ids, np.uint32
+            )
             for text in texts
         ]
         sizes = np.fromiter(map(len, found), np.int64, len(found))
@@ -222,7 +252,7 @@ def _gigatoken(tokenizer: TextTokenizer) -> _Batch:
     # Without special tokens in the file no text can become one.
     backend = gigatoken.Tokenizer.from_json(json.dumps(without_special_tokens(tokenizer.backend)))
 
-    def batch(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def batch(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
         layout: Any = backend.encode_batch(list(texts), parallel=False).layout
         offsets = np.asarray(layout.offsets.data, np.int64)
         ids = np.asarray(layout.content.data, np.uint32)[offsets[0] : offsets[-1]]
