@@ -229,6 +229,8 @@ class Execution(Frozen):
     """Sequences in one forward pass."""
     threads: PositiveInt | Literal["auto"] = "auto"
     """CPU threads of torch."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the blocks with torch.compile; `auto` does so where the run is long enough to gain by it."""
     workers: PositiveInt | Literal["auto"] = "auto"
     """Processes that prepare the corpus; `auto` is one a core."""
     log_every: int = Field(default=10, ge=1)

@@ -18,9 +18,11 @@ import torch
 from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import OpenCorpus
 from flyweight.inference import Precision, choose_precision, layout, pick_device
-from flyweight.recipe import Execution
+from flyweight.model import AttentionKernel
+from flyweight.recipe import Recipe
+from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
 
-_DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic")
+_DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic", "compile")
 """The execution keys that the plan resolves."""
 
 # Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
@@ -42,6 +44,12 @@ class ExecutionPlan:
     peak_flops: float
     """Floating-point operations a second that a large matrix product reaches here at this precision."""
     hardware: str
+    attention: AttentionKernel = "sdpa"
+    """What computes attention in training."""
+    compiled: bool = False
+    """Whether the blocks are compiled."""
+    reasons: tuple[str, ...] = ()
+    """Why, for people."""
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -60,13 +68,18 @@ class ExecutionPlan:
         return -(-sequences // passes)
 
 
-def resolve_plan(execution: Execution) -> ExecutionPlan:
-    """Decide every `auto`, by trial where only a trial can tell."""
+def resolve_plan(recipe: Recipe) -> ExecutionPlan:
+    """Decide every `auto` of the recipe's execution section, by trial where only a trial can tell.
+
+    Raises:
+        UserError: a device or a compiler that is not there.
+    """
+    execution = recipe.execution
     device = pick_device(execution.device)
     if execution.threads != "auto":
         torch.set_num_threads(execution.threads)
     precision = choose_precision(execution.precision, device)
-    return ExecutionPlan(
+    plan = ExecutionPlan(
         device=str(device),
         precision=precision,
         micro_batch=None if execution.micro_batch == "auto" else execution.micro_batch,
@@ -76,30 +89,33 @@ def resolve_plan(execution: Execution) -> ExecutionPlan:
         peak_flops=_measure_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
         hardware=_hardware(device),
     )
+    attention = choose_attention(int(recipe.training.sequence_length.at(0)), precision, device)
+    compiled, why = choose_compile(recipe, device, plan.peak_flops)
+    return replace(plan, attention=attention, compiled=compiled, reasons=(ATTENTION_REASONS[attention], why))
 
 
-def frozen_plan(run: Path, execution: Execution, corpus: OpenCorpus) -> tuple[ExecutionPlan, list[str]]:
+def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[ExecutionPlan, list[str]]:
     """The plan of a run folder: the stored one, resolved anew for what the user changed since.
 
     What the corpus holds is written beside it, so that reports and cards need nothing but the run.
-    Returns the plan and sentences on what differs from the attempt before.
+    Returns the plan, and sentences on why it is so when it is new, or on what differs from the attempt before.
     """
-    wanted = execution.model_dump(mode="json")
+    wanted = recipe.execution.model_dump(mode="json")
     stored = _read(run)
     if stored is None:
-        plan = resolve_plan(execution)
-        changes: list[str] = []
+        plan = resolve_plan(recipe)
+        changes = list(plan.reasons)
     else:
-        plan = ExecutionPlan(**stored["plan"])
+        plan = ExecutionPlan(**{**stored["plan"], "reasons": tuple(stored["plan"].get("reasons", ()))})
         _check_device(plan)
         before = stored["execution"]
         changes = [
             f"execution.{key}: {before.get(key)} -> {wanted[key]}"
             for key in _DECIDING
-            if before.get(key) != wanted[key]
+            if before.get(key, wanted[key]) != wanted[key]
         ]
         if changes:
-            plan = _resolved_anew(plan, before, execution)
+            plan = _resolved_anew(plan, before, recipe)
     write_json(
         run / layout.PLAN_FILE,
         {"execution": wanted, "plan": asdict(plan), "corpus": describe_corpus(corpus)},
@@ -116,11 +132,11 @@ def _check_device(plan: ExecutionPlan) -> None:
         ) from None
 
 
-def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], execution: Execution) -> ExecutionPlan:
+def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], recipe: Recipe) -> ExecutionPlan:
     """The plan for other execution keys; on the same device the precision stays as it was resolved."""
-    new = resolve_plan(execution)
+    new, execution = resolve_plan(recipe), recipe.execution
     if before["device"] == execution.device and before["precision"] == execution.precision:
-        return replace(new, precision=old.precision, peak_flops=old.peak_flops)
+        return replace(new, precision=old.precision, peak_flops=old.peak_flops, attention=old.attention)
     return new
 
 

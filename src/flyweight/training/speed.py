@@ -12,6 +12,7 @@ from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 from flyweight.training.objective import training_loss
 from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan
+from flyweight.training.tiers import accelerate
 
 
 def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
@@ -19,10 +20,14 @@ def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
 
     Two passes to warm up, then as many as fit into `seconds`; the median counts.
     """
-    plan = resolve_plan(recipe.execution)
+    # A trial of seconds must not begin with a minute of compiling.
+    plan = resolve_plan(
+        recipe.model_copy(update={"execution": recipe.execution.model_copy(update={"compile": "off"})})
+    )
     apply_plan(plan)
     device = torch.device(plan.device)
     decoder = Decoder(recipe.model, recipe.parametrization).initialize(0).to(device)
+    accelerate(decoder, plan.attention, plan.compiled)
     length = int(recipe.training.sequence_length.at(0))
     rows = plan.micro_batch_for(int(recipe.training.batch_size.at(0)), length)
     tokens = torch.randint(0, recipe.model.vocab_size, (rows, length + 1)).to(device)
