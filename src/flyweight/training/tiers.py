@@ -6,9 +6,11 @@ sum.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor
 
 from flyweight.base import UserError
 from flyweight.curriculum import Schedule
@@ -52,11 +54,12 @@ def choose_attention(length: int, precision: Precision, device: torch.device) ->
 def _blocks_work() -> bool:
     """Whether blocks of queries give what torch's kernel gives, forward and backward."""
     inputs = [torch.linspace(-2, 2, heads * 160 * 8).view(1, heads, 160, 8).bfloat16() for heads in (2, 1, 1)]
-    found = []
-    for kernel in (attend, block_attention):
+    found: list[list[Tensor]] = []
+    kernels: tuple[Callable[[Tensor, Tensor, Tensor, float], Tensor], ...] = (attend, block_attention)
+    for kernel in kernels:
         leaves = [x.clone().requires_grad_() for x in inputs]
         try:
-            y = kernel(*leaves, 0.3)
+            y = kernel(leaves[0], leaves[1], leaves[2], 0.3)
             found.append([y.detach(), *torch.autograd.grad(y.float().square().sum(), leaves)])
         except RuntimeError:
             return False
