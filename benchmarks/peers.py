@@ -132,16 +132,20 @@ class Losses:
         pass
 
 
-def peer(ours: Trainer, folder: Path, micro_batch: int) -> tuple[Any, SequentialTrainer]:
-    """A transformers model with our decoder's present weights, in a Trainer with our recipe's settings."""
-    recipe, schedule = ours.recipe, ours.schedule
+def stock_model(ours: Trainer) -> Any:
+    """A transformers model with our decoder's present weights."""
+    recipe = ours.recipe
     config, state = to_stock(ours.decoder.state_dict(), recipe.model, recipe.parametrization)
     cls = getattr(transformers, config["architectures"][0])
     model = cls(cls.config_class(**{**config, "use_cache": False}))
     model.load_state_dict(state, strict=False)
     model.tie_weights()
-    model.to(ours.device)
-    training = recipe.training
+    return model.to(ours.device)
+
+
+def stock_optimizer(ours: Trainer, model: Any) -> tuple[torch.optim.Optimizer, Any]:
+    """AdamW over a peer's model with our recipe's settings, and its learning rate by the step."""
+    training, schedule = ours.recipe.training, ours.schedule
     gains = [p for name, p in model.named_parameters() if p.ndim == 1]
     matrices = [p for name, p in model.named_parameters() if p.ndim > 1]
     optimizer = torch.optim.AdamW(
@@ -157,6 +161,14 @@ def peer(ours: Trainer, folder: Path, micro_batch: int) -> tuple[Any, Sequential
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: training.learning_rate.at(schedule.step(min(step, schedule.steps - 1)).middle)
     )
+    return optimizer, rate
+
+
+def peer(ours: Trainer, folder: Path, micro_batch: int) -> tuple[Any, SequentialTrainer]:
+    """A transformers model with our decoder's present weights, in a Trainer with our recipe's settings."""
+    recipe, schedule = ours.recipe, ours.schedule
+    model = stock_model(ours)
+    optimizer, rate = stock_optimizer(ours, model)
     rows = schedule.segments[0].batch_size
     arguments = transformers.TrainingArguments(
         output_dir=str(folder),
@@ -165,7 +177,7 @@ def peer(ours: Trainer, folder: Path, micro_batch: int) -> tuple[Any, Sequential
         max_steps=schedule.steps,
         bf16=ours.plan.precision == "bfloat16",
         use_cpu=ours.device.type == "cpu",
-        max_grad_norm=training.gradient_clip,
+        max_grad_norm=recipe.training.gradient_clip,
         logging_steps=LOG_EVERY,
         save_strategy="no",
         report_to=[],

@@ -86,7 +86,7 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
         micro_tokens=_MICRO_TOKENS[device.type],
         threads=torch.get_num_threads(),
         deterministic=execution.deterministic,
-        peak_flops=_measure_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
+        peak_flops=measure_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
         hardware=_hardware(device),
     )
     attention = choose_attention(int(recipe.training.sequence_length.at(0)), precision, device)
@@ -170,7 +170,7 @@ def apply_plan(plan: ExecutionPlan) -> None:
     torch.use_deterministic_algorithms(plan.deterministic)
 
 
-def _measure_peak(device: torch.device, dtype: torch.dtype) -> float:
+def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
     """The best rate of a few large products, in floating-point operations a second."""
     size = 8192 if device.type == "cuda" else 1536
     a = torch.randn(size, size, device=device, dtype=dtype)
