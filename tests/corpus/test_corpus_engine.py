@@ -70,6 +70,28 @@ def test_a_lane_that_waits_holds_up_no_other(executor):
     assert order.index(1) > order.index(3)
 
 
+def test_a_refusal_of_what_turns_out_not_to_be_needed_fails_nothing(executor):
+    kept: list[int] = []
+    todo = [
+        Job(jobs.slow_first, (0,), "slow"),
+        Job(jobs.refuse, (), "refusing"),
+        Job(jobs.square, (2,), "squares"),
+    ]
+
+    def turn(number: int) -> Turn:
+        return Turn.NEVER if 0 in kept and number else Turn.NOW
+
+    assert run_jobs(executor, todo, silent, turn, lambda number, _: kept.append(number))[0] == 0
+
+
+def test_a_refusal_of_what_is_needed_is_raised_when_those_before_it_have_ended(executor):
+    kept: list[int] = []
+    todo = [Job(jobs.slow_first, (0,), "slow"), Job(jobs.refuse, (), "refusing")]
+    with pytest.raises(UserError, match="no such file"):
+        run_jobs(executor, todo, silent, keep=lambda number, _: kept.append(number))
+    assert kept == [0]
+
+
 def test_a_refusal_is_passed_on_at_once(executor):
     with pytest.raises(UserError, match="no such file"):
         run_jobs(executor, [Job(jobs.refuse, (), "refusing")], silent)

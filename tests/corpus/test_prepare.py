@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import os
@@ -7,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from flyweight.corpus import shards as shards_module
 from flyweight.corpus.engine import keys as jobs_keys
 from flyweight.corpus.reading import builtin
 from flyweight.corpus.reading import files as files_module
+from flyweight.corpus.stages.sample import tokenizer_sample
 from flyweight.corpus.tokenizers import train as train_tokenizer
 from flyweight.corpus.tokenizers import train_bpe
 from flyweight.recipe import Recipe
@@ -102,6 +104,78 @@ def test_the_tokenizer_never_sees_held_out_text(
     assert sorted(seen) == sorted(train)
 
 
+def test_a_filter_is_judged_by_all_parts_together(
+    tmp_path: Path, make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_module, "PART_BYTES", 1000)
+    (tmp_path / "texts").mkdir()
+    for name, field in (("a", "score"), ("b", "other")):
+        lines = [json.dumps({"text": f"text {name} {n}", field: n}) for n in range(60)]
+        (tmp_path / "texts" / f"{name}.jsonl").write_text("\n".join(lines))
+    source = {"kind": "files", "path": str(tmp_path / "texts")}
+    corpus = prepare(
+        make_recipe({"x": {**source, "filter": "score >= 4"}}, tokenizer={"vocab_size": 260}), tmp_path / "c"
+    )
+    found = corpus.manifest.sources["x"]
+    assert found.filtered == 64  # four of a, all of b
+    with pytest.raises(UserError, match=r"sources\.x\.filter\): the filter names 'scroe'"):
+        prepare(
+            make_recipe({"x": {**source, "filter": "scroe >= 4"}}, tokenizer={"vocab_size": 260}),
+            tmp_path / "d",
+        )
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_what_the_limit_does_without_may_be_broken(
+    tmp_path: Path, make_recipe: RecipeMaker, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setattr(files_module, "PART_BYTES", 1000)
+    (tmp_path / "texts").mkdir()
+    for number in range(8):
+        lines = [json.dumps({"text": f"{number} {n} " + "word " * 50}) for n in range(40)]
+        data = gzip.compress("\n".join(lines).encode(), 0)
+        (tmp_path / "texts" / f"{number}.jsonl.gz").write_bytes(data[:500] if number == 5 else data)
+    source = {"kind": "files", "path": str(tmp_path / "texts")}
+    settings = {"execution": {"workers": workers}, "tokenizer": {"vocab_size": 260}}
+    few = make_recipe({"x": {**source, "limit": 50_000}}, **settings)
+    assert prepare(few, tmp_path / "c").manifest.sources["x"].train.bytes > 40_000
+    with pytest.raises(UserError, match=r"5\.jsonl\.gz.*ends early"):
+        prepare(make_recipe({"x": {**source, "limit": 62_000}}, **settings), tmp_path / "d")
+
+
+def test_a_source_without_a_share_gives_the_tokenizer_nothing(
+    tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
+) -> None:
+    mixture = [{"at": 0, "weights": {"s0": 1.0, "s1": 0.0}}]
+    recipe = make_recipe(
+        sources_of(prose_file, prose_file), training={"mixture": mixture}, corpus={"exact_duplicates": False}
+    )
+    assert prepare(recipe, tmp_path / "c").manifest.sources["s1"].train.tokens
+
+
+def test_every_beginning_of_the_tokenizer_sample_has_the_mixtures_shares() -> None:
+    class Given:
+        available = 1_000_000
+
+        def __init__(self, letter: str, size: int) -> None:
+            self.text = letter * size
+
+        def take(self, quota: int) -> None:
+            pass
+
+        def texts(self) -> Iterator[str]:
+            yield from [self.text] * 10
+
+    samples: Any = {"a": Given("a", 100), "b": Given("b", 7), "c": Given("c", 900)}
+    weights = {"a": 0.5, "b": 0.2, "c": 0.3}
+    done = dict.fromkeys(weights, 0)
+    for text in tokenizer_sample(samples, weights, 100_000, lambda share: None):
+        done[text[0]] += len(text)
+        for name, weight in weights.items():
+            assert abs(done[name] - weight * sum(done.values())) <= 1000  # about a document
+    assert done == {"a": 50_000, "b": 20_000, "c": 30_000}
+
+
 def test_the_tokenizer_sample_follows_the_mixture_and_its_size(
     tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[[Path, list[str]], Path], monkeypatch: Any
 ) -> None:
@@ -138,18 +212,19 @@ def test_duplicates_that_are_kept_fall_on_one_side(
     assert len(train) + len(held_out) == 120
 
 
-def test_the_held_out_limit_leaves_the_rest_unused_and_says_so(
+def test_the_held_out_limit_takes_a_smaller_share_of_the_whole_source(
     tmp_path: Path, make_recipe: RecipeMaker, prose_file: Path
 ) -> None:
-    recipe = make_recipe(sources_of(prose_file), corpus={"held_out": 0.5, "held_out_limit": 3000})
+    recipe = make_recipe(sources_of(prose_file), corpus={"held_out": 0.5, "held_out_limit": 6000})
     corpus = prepare(recipe, tmp_path / "c")
     source = corpus.manifest.sources["s0"]
-    assert source.held_out.documents >= 2
-    assert source.held_out.bytes <= 3000
-    assert source.removed["unused"].documents > 10
-    total = source.train.bytes + source.held_out.bytes + source.removed["unused"].bytes
-    assert total == sum(len(json.loads(line)["text"]) for line in prose_file.read_text().splitlines())
-    assert "left unused" in corpus.summary()[0]
+    assert source.held_out.documents >= 6
+    assert 4000 < source.held_out.bytes <= 6000
+    texts = [json.loads(line)["text"] for line in prose_file.read_text().splitlines()]
+    assert source.train.bytes + source.held_out.bytes == sum(map(len, texts))  # nothing is left unused
+    places = sorted(texts.index(text) for text in documents_of(corpus, "s0")[1])
+    assert places[0] < len(texts) / 3
+    assert places[-1] > 2 * len(texts) / 3
 
 
 def test_a_source_reads_no_more_than_its_limit(

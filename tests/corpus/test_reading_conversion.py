@@ -84,7 +84,7 @@ def test_a_field_inside_another_is_read(tmp_path: Path, kind: str, opened: Open)
 def test_a_filter_on_a_field_that_no_record_has_is_an_error(tmp_path: Path, kind: str, opened: Open) -> None:
     reader = opened(write(tmp_path, RECORDS, kind), filter="scroe >= 4")
     with pytest.raises(UserError, match=r"sources\.x\.filter.*'scroe'.*text, .*language") as error:
-        documents(reader)
+        reader.conversion.check_filter(documents(reader)[1])
     assert "meta" in str(error.value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 FIRST_PLACES = 5
@@ -56,6 +57,8 @@ class ReadLog:
     """Share of the input's bytes that were read."""
     filtered: int = 0
     """Sound records that the source's filter left out."""
+    never_seen: tuple[str, ...] | None = None
+    """Names in the filter that no record had, of those that were read to their end; None where none were."""
 
     def skip(self, reason: str, place: str) -> None:
         """Count a bad record; the first places of each reason are kept."""
@@ -63,6 +66,11 @@ class ReadLog:
         records.count += 1
         if len(records.first) < FIRST_PLACES:
             records.first.append(place)
+
+    def note_never_seen(self, names: Iterable[str]) -> None:
+        """Keep only those of the filter's names that these records lacked too."""
+        kept = set(names) if self.never_seen is None else set(names) & set(self.never_seen)
+        self.never_seen = tuple(sorted(kept))
 
     def add(self, other: ReadLog) -> None:
         """Take over what the log of a later part says."""
@@ -72,6 +80,8 @@ class ReadLog:
             mine.first.extend(records.first[: FIRST_PLACES - len(mine.first)])
         self.fields_found = self.fields_found or other.fields_found
         self.filtered += other.filtered
+        if other.never_seen is not None:
+            self.note_never_seen(other.never_seen)
 
     @property
     def skipped(self) -> int:

@@ -56,8 +56,8 @@ class SourceManifest:
     train: Split
     held_out: Split
     removed: dict[str, Removed]
-    """By reason: contaminated, exact_duplicate, near_duplicate; `unused`: held out but beyond
-    corpus.held_out_limit."""
+    """By reason: contaminated, exact_duplicate, near_duplicate; `unused`: held out by the source
+    itself, but beyond corpus.held_out_limit."""
     filtered: int
     """Records that the source's filter left out."""
     bad_records: dict[str, BadRecords]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -55,6 +55,10 @@ ENCODER_SAMPLES = 60
 ENCODER_CHARACTERS = 4_000
 """Documents of each source, and characters of each, on which the fast encoder must agree with the saved
 tokenizer: many beginnings show more than a few whole books."""
+
+
+ENOUGH_TO_JUDGE = 1_000_000_000
+"""Bytes on disk in which a name of a filter must have come up: nobody should wait a day for a slip of the pen."""
 
 
 def folder_name(source: str) -> str:
@@ -174,10 +178,18 @@ class Preparation:
         def keep(number: int, result: ReadPart) -> None:
             intake, part = places[number]
             intake.parts[part] = result
+            if result.log.never_seen and intake.read_bytes >= ENOUGH_TO_JUDGE:
+                self._check_filter(jobs[number].lane, [part for part in intake.parts if part])
 
         run_jobs(self.executor, jobs, self._report("reading"), turn, keep)
         self.progress("reading", 1.0)
-        return Gathered({name: intake.kept() for name, intake in intakes.items()})
+        kept = {name: intake.kept() for name, intake in intakes.items()}
+        for name, parts in kept.items():
+            self._check_filter(name, parts)
+        return Gathered(kept)
+
+    def _check_filter(self, name: str, parts: Sequence[ReadPart]) -> None:
+        self.readers[name].conversion.check_filter(merged_log(parts))
 
     def _reading_settings(self, name: str) -> list[object]:
         """All keys of the recipe on which the documents of a source depend."""

@@ -204,7 +204,7 @@ class Corpus(Frozen):
     held_out: float = Field(default=0.005, gt=0, le=0.5)
     """Share of each source's documents that no training ever sees, split off first."""
     held_out_limit: Bytes = 50_000_000
-    """Of each source, keep at most this much held-out text (the rest of the share is left unused)."""
+    """Of each source, hold out at most this much text: a smaller share of all its documents."""
 
 
 class Evaluation(Frozen):

@@ -62,6 +62,7 @@ def run_jobs(
     waiting = _Waiting(jobs, turn)
     done, total = 0.0, sum(job.size for job in jobs) or 1.0
     running: dict[Any, _Running] = {}
+    refused: dict[int, UserError] = {}
     with tempfile.TemporaryDirectory(prefix="flyweight-") as folder:
         while True:
             while len(running) < _AHEAD * executor.workers and (number := waiting.take()) is not None:
@@ -69,16 +70,40 @@ def run_jobs(
                 progress = Path(folder) / str(number)
                 running[executor.submit(jobs[number], str(progress))] = _Running(number, progress)
             if not running:
+                assert not refused
                 return results
             for handle in executor.wait(running, REPORT_SECONDS):
                 number = running.pop(handle).number
-                if _take(executor, handle, jobs[number], attempts[number], results, number):
+                try:
+                    taken = _take(executor, handle, jobs[number], attempts[number], results, number)
+                except UserError as error:
+                    refused[number] = error
+                    continue
+                if taken:
                     done += jobs[number].size
                     keep(number, results[number])
                 else:
                     waiting.give_back(number)
+            under_way = [one.number for one in running.values()]
+            _raise_needed(refused, turn, lambda number: waiting.follows(number, under_way))  # noqa: B023
             parts = sum(jobs[one.number].size * read_progress(one.progress) for one in running.values())
             report(min(1.0, (done + waiting.spared + parts) / total))
+
+
+def _raise_needed(
+    refused: dict[int, UserError], turn: Callable[[int], Turn], follows: Callable[[int], bool]
+) -> None:
+    """Raise the refusal of a job that is needed, once all before it in its lane have ended.
+
+    A job that was begun ahead of time, as workers have to do, must not fail what does without it: then whether
+    there is an error would depend on the number of workers.
+    """
+    for number, error in list(refused.items()):
+        if follows(number):
+            continue
+        if turn(number) is not Turn.NEVER:
+            raise error
+        del refused[number]
 
 
 class _Waiting:
@@ -104,6 +129,12 @@ class _Waiting:
                 self.spared += sum(self._jobs[number].size for number in lane)
                 lane.clear()
         return None
+
+    def follows(self, number: int, under_way: Sequence[int]) -> bool:
+        """Whether jobs before this one in its lane have not ended."""
+        lane = self._jobs[number].lane
+        started = any(other < number and self._jobs[other].lane == lane for other in under_way)
+        return started or any(other < number for other in self._lanes[lane])
 
     def give_back(self, number: int) -> None:
         """A job that is to be tried again is the next one of its lane."""

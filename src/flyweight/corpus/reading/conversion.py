@@ -48,10 +48,7 @@ class Conversion:
 
         Args:
             records: with their places.
-            log: takes bad and filtered records.
-
-        Raises:
-            UserError: the filter names a field that no record has.
+            log: takes bad and filtered records, and what of the filter's names no record had.
         """
         wanted = self._filter()
         if wanted is not None:
@@ -113,6 +110,7 @@ class Conversion:
             if never_seen:
                 never_seen = {name for name in never_seen if look_up(record, name) is MISSING}
                 fields = fields or tuple(record)
+                log.fields_found = log.fields_found or fields
             try:
                 passes = wanted(record)
             except FilterMismatch:
@@ -122,10 +120,19 @@ class Conversion:
                 yield record, place
             else:
                 log.filtered += 1
-        if never_seen and fields:
+        if fields:
+            log.note_never_seen(never_seen)
+
+    def check_filter(self, log: ReadLog) -> None:
+        """Judge by the log of all that was read whether the filter fits: one part alone may lack a field.
+
+        Raises:
+            UserError: the filter names a field that no record has.
+        """
+        if log.never_seen:
             raise UserError(
-                f"source {self.name!r} (sources.{self.name}.filter): the filter names {min(never_seen)!r}, which "
-                f"no record has; they have the fields {', '.join(map(str, fields))}."
+                f"source {self.name!r} (sources.{self.name}.filter): the filter names {log.never_seen[0]!r}, which "
+                f"no record has; they have the fields {', '.join(map(str, log.fields_found))}."
             )
 
 

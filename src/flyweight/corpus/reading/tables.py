@@ -22,6 +22,10 @@ MOST_ROWS = 4096
 BATCH_BYTES = 16_000_000
 """Rows are read in batches of about this many bytes, and of at most MOST_ROWS."""
 
+_BUFFER = 1 << 20
+"""Bytes of a column that are read at once. Without it, and with pre_buffer, whole row groups are: of a file
+that has one, all of it."""
+
 
 @contextlib.contextmanager
 def _open(file: DataFile) -> Iterator[ParquetFile]:
@@ -30,7 +34,10 @@ def _open(file: DataFile) -> Iterator[ParquetFile]:
     import pyarrow.parquet
 
     try:
-        with file.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as table:
+        with (
+            file.open("rb") as stream,
+            pyarrow.parquet.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False) as table,
+        ):
             yield table
     except pyarrow.ArrowException as error:
         first = str(error).splitlines()[0]

@@ -171,16 +171,41 @@ class Decision:
     def _split(self) -> None:
         """Put live documents on their sides; sources of modules share a threshold, so that a module's
         prose and code stay together."""
-        thresholds = {name: self._threshold(name) for name in self.readers}
-        modules = [thresholds[name] for name, reader in self.readers.items() if reader.is_modules]
         chunks = self.gathered.chunks
-        for name, reader in self.readers.items():
-            threshold = max(modules) if reader.is_modules else thresholds[name]
-            for number in self.gathered.numbers(name):
+        modules = [name for name, reader in self.readers.items() if reader.is_modules]
+        alone = [[name] for name in self.readers if name not in modules]
+        for names in [*alone, modules] if modules else alone:
+            threshold = self._common_threshold(names)
+            for number in (number for name in names for number in self.gathered.numbers(name)):
                 fates = np.array(load_fates(self.folder, number))
                 below = chunks[number].facts()["split"] < np.uint64(threshold)
                 fates[below & (fates == Fate.TRAIN)] = Fate.HELD_OUT
                 save_fates(self.folder, number, fates)
+
+    def _common_threshold(self, names: Sequence[str]) -> int:
+        """Below which the split hashes of these sources are held out: the share, as far as the limit allows."""
+        share = max(self._threshold(name) for name in names)
+        least, most = zip(*(self._least_and_most(name, share) for name in names), strict=True)
+        return max(*least, min(most))
+
+    def _least_and_most(self, name: str, share: int) -> tuple[int, int]:
+        """Thresholds up to `share`: LEAST_HELD_OUT documents are below the one, corpus.held_out_limit below the other.
+
+        So what is held out is drawn from the whole source, however small a part of it the limit leaves.
+        """
+        hashes, sizes = [], []
+        for number in self.gathered.numbers(name):
+            facts = self.gathered.chunks[number].facts()
+            chosen = (load_fates(self.folder, number) == Fate.TRAIN) & (facts["split"] < np.uint64(share))
+            hashes.append(facts["split"][chosen])
+            sizes.append(facts["size"][chosen].astype(np.int64))
+        found = np.concatenate(hashes)
+        order = np.argsort(found, kind="stable")
+        found, ends = found[order], np.cumsum(np.concatenate(sizes)[order])
+        within = int(np.searchsorted(ends, self.settings.held_out_limit, side="right"))
+        # Equal hashes are of equal documents, which stay on one side.
+        least = int(found[LEAST_HELD_OUT - 1]) + 1
+        return least, max(least, share if within == len(found) else int(found[within]))
 
     def _threshold(self, name: str) -> int:
         chunks, numbers = self.gathered.chunks, self.gathered.numbers(name)
@@ -194,6 +219,8 @@ class Decision:
         return split_threshold(live, self.settings.held_out, name, left_out)
 
     def _held_out_limit(self) -> None:
+        """What is held out beyond the limit and cannot be trained on either: equal documents, and generated
+        ones that decide for themselves."""
         chunks, limit = self.gathered.chunks, self.settings.held_out_limit
         for name in self.readers:
             documents = total = 0

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from flyweight.corpus.engine import Turn
 from flyweight.corpus.stages.read import ReadPart
 
+FIRST_RATIO = 3.0
+"""Bytes of text for a byte on disk, guessed before anything was read: compressed files hold 2 to 4."""
+
 
 @dataclass
 class Intake:
@@ -23,24 +26,35 @@ class Intake:
     """So many of the first parts are all there."""
     _bytes: int = field(default=0, init=False)
     """Of text in them."""
+    _read: int = field(default=0, init=False)
+    """Of their files."""
 
     def turn(self, number: int) -> Turn:
         """Whether a part is to be read: later, while those before it may well be enough for the limit.
 
-        Text takes at least as many bytes as its file, as a rule; where it does not, the part is only read later.
+        How much text a part holds is guessed from those that were read; a wrong guess only costs time.
         """
         if self.limit is None:
             return Turn.NOW
         self._look()
         if self._bytes >= self.limit:
             return Turn.NEVER
-        under_way = range(self._known, number)
-        expected = sum(part.bytes if (part := self.parts[one]) else self.sizes[one] for one in under_way)
+        ratio = self._bytes / self._read if self._read else FIRST_RATIO
+        expected = sum(
+            part.bytes if (part := self.parts[one]) else ratio * self.sizes[one]
+            for one in range(self._known, number)
+        )
         return Turn.NOW if self._bytes + expected < self.limit else Turn.LATER
+
+    @property
+    def read_bytes(self) -> int:
+        """Bytes on disk of the parts that were read."""
+        return sum(size for size, part in zip(self.sizes, self.parts, strict=True) if part)
 
     def _look(self) -> None:
         while self._known < len(self.parts) and (part := self.parts[self._known]):
             self._bytes += part.bytes
+            self._read += self.sizes[self._known]
             self._known += 1
 
     def kept(self) -> list[ReadPart]:

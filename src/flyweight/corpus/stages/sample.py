@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,8 @@ from flyweight.corpus.stages.fates import Fate, load_fates
 REPORT_EVERY = 1_000_000
 """Bytes of text between two reports of progress."""
 
-SMALL = 50_000_000
-"""Bytes of training text up to which a source's sample is held in memory: it may be repeated many times."""
+SMALL = 20_000_000
+"""Bytes of training text up to which a source that is repeated is held in memory: it may be many times."""
 
 _BINS = 1 << 16
 
@@ -80,31 +80,57 @@ class Sample:
                 row += len(texts)
 
 
+@dataclass
+class _Share:
+    """What a source gives to the tokenizer's sample."""
+
+    quota: int
+    """Bytes."""
+    texts: Iterator[str]
+    """Without an end."""
+    done: int = 0
+    """Bytes."""
+
+    def next(self) -> str:
+        """The next document, or as much of it as the quota leaves."""
+        piece = next(self.texts)[: self.quota - self.done]
+        self.done += len(piece.encode("utf-8"))
+        return piece
+
+
 def tokenizer_sample(
     samples: Mapping[str, Sample], weights: Mapping[str, float], size: int, report: Callable[[float], None]
 ) -> Iterator[str]:
     """Training text with the sources' shares in bytes as in the mixture, `size` bytes in all.
 
+    The next document comes from the source that is furthest behind its share, so that every beginning of the
+    sample has the mixture's shares too: what limits the sample on its way must not favour the first source.
     A source that has less than its share is repeated, as it will be in training.
     """
-    done, reported = 0, 0
+    shares = {}
     for name, sample in samples.items():
-        left = round(weights[name] * size)
-        if not sample.available:
-            continue
-        sample.take(left)
-        small = list(sample.texts()) if sample.available < SMALL else None
-        for text in itertools.chain.from_iterable(small or sample.texts() for _ in itertools.count()):
-            if left <= 0:
-                break
-            piece = text[:left]
-            yield piece
-            length = len(piece.encode("utf-8"))
-            left -= length
-            done += length
-            if done - reported >= REPORT_EVERY:
-                reported = done
-                report(min(1.0, done / size))
+        quota = round(weights[name] * size)
+        if quota and sample.available:
+            sample.take(quota)
+            shares[name] = _Share(quota, _endless(sample, quota))
+    done, reported = 0, 0
+    while shares:
+        name = min(shares, key=lambda name: shares[name].done / shares[name].quota)
+        share = shares[name]
+        before = share.done
+        yield share.next()
+        done += share.done - before
+        if share.done >= share.quota:
+            del shares[name]
+        if done - reported >= REPORT_EVERY:
+            reported = done
+            report(min(1.0, done / size))
+
+
+def _endless(sample: Sample, quota: int) -> Iterator[str]:
+    held = list(sample.texts()) if sample.available < min(SMALL, quota) else None
+    while True:
+        yield from held or sample.texts()
 
 
 def first_texts(
