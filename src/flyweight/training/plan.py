@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import torch
 from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import OpenCorpus
 from flyweight.inference import Precision, choose_precision, layout, pick_device
-from flyweight.recipe import Execution
+from flyweight.model import Decoder
+from flyweight.recipe import Execution, Recipe
+from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
 
 _DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic")
 """The execution keys that the plan resolves."""
@@ -42,6 +45,8 @@ class ExecutionPlan:
     peak_flops: float
     """Floating-point operations a second that a large matrix product reaches here at this precision."""
     hardware: str
+    muon: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By shape, how Muon orthogonalises; empty where no stage of the recipe uses it."""
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -120,8 +125,33 @@ def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], execution: Execut
     """The plan for other execution keys; on the same device the precision stays as it was resolved."""
     new = resolve_plan(execution)
     if before["device"] == execution.device and before["precision"] == execution.precision:
-        return replace(new, precision=old.precision, peak_flops=old.peak_flops)
+        muon = old.muon if new.threads == old.threads else {}
+        return replace(new, precision=old.precision, peak_flops=old.peak_flops, muon=muon)
     return new
+
+
+def with_muon_methods(run: Path, plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
+    """The applied plan of a run, with a method for every shape that Muon meets; measured once, then stored."""
+    if all(knot.kind != "muon" for knot in recipe.training.optimizer):
+        return plan
+    with torch.device("meta"):
+        decoder = Decoder(recipe.model, recipe.parametrization)
+    shapes = Counter(
+        (rows, decoder.get_parameter(name).shape[1])
+        for name, parts in muon_rows(decoder, recipe.training).items()
+        for rows in parts
+    )
+    missing = {shape: n for shape, n in shapes.items() if "x".join(map(str, shape)) not in plan.muon}
+    if not missing:
+        return plan
+    device = torch.device(plan.device)
+    if plan.deterministic:  # a trial may end differently in the next run
+        found = {shape: usual_method(shape, count, device) for shape, count in missing.items()}
+    else:
+        found = measured_methods(missing, recipe.training.muon.ns_steps, plan.compute_dtype, device)
+    plan = replace(plan, muon={**plan.muon, **methods_to_plain(found)})
+    write_json(run / layout.PLAN_FILE, {**(_read(run) or {}), "plan": asdict(plan)})
+    return plan
 
 
 def describe_corpus(corpus: OpenCorpus) -> dict[str, Any]:
