@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from muon_reference import PublishedMuon
 
 from flyweight.model import Decoder, Role, parameter_roles
 from flyweight.recipe import Model, Parametrization, Training
@@ -37,7 +38,7 @@ def fill_gradients(model: Decoder, seed: int) -> None:
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_updates_equal_one_torch_optimizer_per_parameter(kind):
-    """Against torch.optim, built parameter by parameter from the roles, over three steps."""
+    """Against torch.optim's AdamW and Muon's formula, parameter by parameter by its role, over three steps."""
     model, twin = decoder(), decoder()
     section = training()
     optimizer = OptimizerByRole(model, section, kind)
@@ -47,9 +48,7 @@ def test_updates_equal_one_torch_optimizer_per_parameter(kind):
         role = roles[name]
         decay = 0.0 if role is Role.GAIN else 0.1
         if kind == "muon" and role in (Role.HIDDEN, Role.OUTPUT):
-            references.append(
-                torch.optim.Muon([parameter], lr=0.01, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-            )
+            references.append(PublishedMuon(parameter, rate=0.01, decay=decay))
         else:
             references.append(
                 torch.optim.AdamW([parameter], lr=0.01, betas=(0.9, 0.95), eps=1e-8, weight_decay=decay)

@@ -9,7 +9,7 @@ from flyweight.model.attention import AttentionKernel
 from flyweight.model.cache import KVCache
 from flyweight.model.cost import flops_per_token, parameter_counts
 from flyweight.model.decoder import Decoder
-from flyweight.model.mapping import stock_class, to_stock
+from flyweight.model.mapping import fused_parts, stock_class, to_stock
 from flyweight.model.parametrization import (
     Multipliers,
     Role,
@@ -27,6 +27,7 @@ __all__ = [
     "Role",
     "RoleRule",
     "flops_per_token",
+    "fused_parts",
     "multipliers",
     "parameter_counts",
     "parameter_roles",

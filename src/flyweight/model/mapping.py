@@ -69,22 +69,32 @@ def _folded_factors(model: Model, parametrization: Parametrization) -> dict[str,
     }
 
 
-def _unfused(name: str, weight: Tensor, model: Model) -> Iterator[tuple[str, Tensor]]:
-    """The stock name of a parameter and its weight; of a fused projection, those of each part."""
+def fused_parts(name: str, model: Model) -> dict[str, int]:
+    """The parts of the fused projection `name`, a parameter, in their order and with the rows of each.
+
+    Empty for a parameter that is no fused projection.
+    """
     query = model.num_attention_heads * model.head_dim
     key_value = model.num_key_value_heads * model.head_dim
-    parts = {
-        "qkv_proj": {"q_proj": query, "k_proj": key_value, "v_proj": key_value},
-        "gate_up_proj": {"gate_proj": model.intermediate_size, "up_proj": model.intermediate_size},
-    }
+    match name.split(".")[-2]:
+        case "qkv_proj":
+            return {"q_proj": query, "k_proj": key_value, "v_proj": key_value}
+        case "gate_up_proj":
+            return {"gate_proj": model.intermediate_size, "up_proj": model.intermediate_size}
+        case _:
+            return {}
+
+
+def _unfused(name: str, weight: Tensor, model: Model) -> Iterator[tuple[str, Tensor]]:
+    """The stock name of a parameter and its weight; of a fused projection, those of each part."""
     stock_name = name if name.startswith("lm_head.") else f"model.{name}"
-    module = name.split(".")[-2]
-    if module not in parts:
+    parts = fused_parts(name, model)
+    if not parts:
         yield stock_name, weight
         return
-    rows = weight.split(list(parts[module].values()))
-    for part, part_weight in zip(parts[module], rows, strict=True):
-        yield stock_name.replace(module, part), part_weight
+    rows = weight.split(list(parts.values()))
+    for part, part_weight in zip(parts, rows, strict=True):
+        yield stock_name.replace(name.split(".")[-2], part), part_weight
 
 
 def _stock_config(architecture: StockClass, model: Model) -> dict[str, Any]:

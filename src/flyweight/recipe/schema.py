@@ -242,7 +242,8 @@ class Execution(Frozen):
     milestones: tuple[Tokens, ...] = ()
     """Checkpoints at these clocks are never deleted."""
     deterministic: bool = False
-    """Ask torch for deterministic kernels where it has a choice."""
+    """Ask torch for deterministic kernels where it has a choice, and let no trial of speed choose how Muon's
+    products are computed."""
     tensorboard: bool = True
     """Write TensorBoard files where the package is installed."""
 

@@ -62,6 +62,9 @@ class Muon(Frozen):
     """Decay of the momentum; Nesterov."""
     ns_steps: int = Field(default=5, ge=1)
     """Newton-Schulz iterations."""
+    fused_projections: Literal["whole", "split"] = "whole"
+    """Fused query-key-value and gate-up projections are orthogonalised as one matrix each, as Xmodel-2.5 did, or
+    part by part, with the update's scale from each part's own shape."""
 
 
 RoleName = Literal["embedding", "hidden", "output", "readout", "gain"]

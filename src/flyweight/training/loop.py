@@ -20,7 +20,7 @@ from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints
 from flyweight.training.folder import Start
 from flyweight.training.interrupt import Interruption
 from flyweight.training.objective import Loss, training_loss
-from flyweight.training.optimizers import OptimizerByRole, rates_by_role
+from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.sinks import Sinks
 from flyweight.training.tiers import accelerate, uncompiled
@@ -117,7 +117,13 @@ class Trainer:
         )
 
     def _new_optimizer(self, kind: str) -> OptimizerByRole:
-        return OptimizerByRole(self.decoder, self.recipe.training, kind)
+        return OptimizerByRole(
+            self.decoder,
+            self.recipe.training,
+            kind,
+            muon_dtype=self.plan.compute_dtype,
+            muon_methods=methods_from_plain(self.plan.muon),
+        )
 
     @property
     def finished(self) -> bool:

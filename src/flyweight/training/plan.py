@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ import torch
 from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import OpenCorpus
 from flyweight.inference import Precision, choose_precision, layout, pick_device
-from flyweight.model import AttentionKernel
+from flyweight.model import AttentionKernel, Decoder
 from flyweight.recipe import Recipe
+from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
 from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
 
 _DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic", "compile")
@@ -50,6 +52,8 @@ class ExecutionPlan:
     """Whether the blocks are compiled."""
     reasons: tuple[str, ...] = ()
     """Why, for people."""
+    muon: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By shape, how Muon orthogonalises; empty where no stage of the recipe uses it."""
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -136,8 +140,38 @@ def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], recipe: Recipe) -
     """The plan for other execution keys; on the same device the precision stays as it was resolved."""
     new, execution = resolve_plan(recipe), recipe.execution
     if before["device"] == execution.device and before["precision"] == execution.precision:
-        return replace(new, precision=old.precision, peak_flops=old.peak_flops, attention=old.attention)
+        return replace(
+            new,
+            precision=old.precision,
+            peak_flops=old.peak_flops,
+            attention=old.attention,
+            muon=old.muon if new.threads == old.threads else {},
+        )
     return new
+
+
+def with_muon_methods(run: Path, plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
+    """The applied plan of a run, with a method for every shape that Muon meets; measured once, then stored."""
+    if all(knot.kind != "muon" for knot in recipe.training.optimizer):
+        return plan
+    with torch.device("meta"):
+        decoder = Decoder(recipe.model, recipe.parametrization)
+    shapes = Counter(
+        (rows, decoder.get_parameter(name).shape[1])
+        for name, parts in muon_rows(decoder, recipe.training).items()
+        for rows in parts
+    )
+    missing = {shape: n for shape, n in shapes.items() if "x".join(map(str, shape)) not in plan.muon}
+    if not missing:
+        return plan
+    device = torch.device(plan.device)
+    if plan.deterministic:  # a trial may end differently in the next run
+        found = {shape: usual_method(shape, count, device) for shape, count in missing.items()}
+    else:
+        found = measured_methods(missing, recipe.training.muon.ns_steps, plan.compute_dtype, device)
+    plan = replace(plan, muon={**plan.muon, **methods_to_plain(found)})
+    write_json(run / layout.PLAN_FILE, {**(_read(run) or {}), "plan": asdict(plan)})
+    return plan
 
 
 def describe_corpus(corpus: OpenCorpus) -> dict[str, Any]:

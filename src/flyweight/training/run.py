@@ -22,7 +22,7 @@ from flyweight.recipe import Recipe, identity_hash
 from flyweight.training.folder import locked_run, open_run
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
-from flyweight.training.plan import apply_plan, frozen_plan
+from flyweight.training.plan import apply_plan, frozen_plan, with_muon_methods
 from flyweight.training.sinks import Sink, Sinks, standard_sinks
 
 
@@ -79,6 +79,7 @@ def _attempt(
     start = open_run(run, recipe, corpus, start_from)
     plan, changes = frozen_plan(run, recipe, corpus)
     apply_plan(plan)
+    plan = with_muon_methods(run, plan, recipe)
     clock = start.state.clock if start.state else 0
     views = standard_sinks(recipe, run, clock) if sinks is None else sinks
     with Sinks(EventWriter(run, uuid.uuid4().hex[:8]), views) as out:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flyweight.model import Decoder, Role, parameter_roles, role_rules
+from flyweight.model import Decoder, Role, fused_parts, parameter_roles, role_rules
 from flyweight.recipe import Training
+from flyweight.training.optimizers.muon import Methods, Muon
 
 
 def rates_by_role(training: Training, decoder: Decoder, clock: float) -> dict[Role, float]:
@@ -26,6 +27,18 @@ def rates_by_role(training: Training, decoder: Decoder, clock: float) -> dict[Ro
     }
 
 
+def muon_rows(decoder: Decoder, training: Training) -> dict[str, tuple[int, ...]]:
+    """The parameters that Muon takes, and the rows of the parts in which it orthogonalises each."""
+    rules = role_rules(decoder.config, decoder.parametrization)
+    roles = parameter_roles(decoder)
+    split = training.muon.fused_projections == "split"
+    return {
+        name: tuple((fused_parts(name, decoder.config) if split else {}).values()) or (parameter.shape[0],)
+        for name, parameter in decoder.named_parameters()
+        if rules[roles[name]].is_matrix
+    }
+
+
 class OptimizerByRole:
     """One step for all parameters of a decoder.
 
@@ -33,17 +46,29 @@ class OptimizerByRole:
         decoder: whose parameters are trained.
         training: the recipe's section with the settings of AdamW and Muon.
         kind: `adamw` for every parameter, or `muon` for the matrices and AdamW for the rest.
+        muon_dtype: what Muon's Newton-Schulz iterations compute in.
+        muon_methods: how they do it, by shape.
     """
 
-    def __init__(self, decoder: Decoder, training: Training, kind: str):
+    def __init__(
+        self,
+        decoder: Decoder,
+        training: Training,
+        kind: str,
+        *,
+        muon_dtype: torch.dtype = torch.float32,
+        muon_methods: Methods | None = None,
+    ):
         self.kind = kind
+        self._muon_momentum = training.muon.momentum
         self._names: dict[Tensor, str] = {}
         rules = role_rules(decoder.config, decoder.parametrization)
         groups: dict[str, dict[Role, list[Tensor]]] = {"adamw": {}, "muon": {}}
         roles = parameter_roles(decoder)
+        rows = muon_rows(decoder, training) if kind == "muon" else {}
         for name, parameter in decoder.named_parameters():
             self._names[parameter] = name
-            engine = "muon" if kind == "muon" and rules[roles[name]].is_matrix else "adamw"
+            engine = "muon" if name in rows else "adamw"
             groups[engine].setdefault(roles[name], []).append(parameter)
         self._decayed = {role for role, rule in rules.items() if rule.decay}
         self._engines: dict[str, torch.optim.Optimizer] = {}
@@ -56,14 +81,13 @@ class OptimizerByRole:
                 fused=True,
             )
         if groups["muon"]:
-            # match_rms_adamw: updates times 0.2 * sqrt(max(rows, columns)), so that AdamW's learning
-            # rates carry over (arXiv 2502.16982, section 2.2).
-            self._engines["muon"] = torch.optim.Muon(
+            self._engines["muon"] = Muon(
                 _torch_groups(groups["muon"]),
                 momentum=training.muon.momentum,
-                nesterov=True,
-                ns_steps=training.muon.ns_steps,
-                adjust_lr_fn="match_rms_adamw",
+                steps=training.muon.ns_steps,
+                dtype=muon_dtype,
+                methods=muon_methods,
+                rows={p: rows[name] for p, name in self._names.items() if len(rows.get(name, ())) > 1},
             )
 
     def step(self, rates: dict[Role, float], weight_decay: float) -> None:
@@ -90,6 +114,9 @@ class OptimizerByRole:
         for full_name, tensor in tensors.items():
             kind, key, name = full_name.split("/", 2)
             parameter = parameters[name]
+            if (kind, key) == ("muon", "momentum_buffer"):
+                # Earlier checkpoints hold torch.optim.Muon's mean of the gradients; ours is their sum.
+                key, tensor = "momentum_sum", tensor / (1 - self._muon_momentum)
             # AdamW's step count is a float32 scalar beside the parameter; the rest has its shape.
             self._engines[kind].state[parameter][key] = tensor.to(parameter.device)
 
