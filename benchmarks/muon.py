@@ -71,7 +71,7 @@ def compare(recipe: Recipe, rounds: int, device: torch.device, dtype: torch.dtyp
             theirs[-1].grad = gradient.clone()
     begin = time.perf_counter()
     shapes = Counter(tuple(p.shape) for p in theirs)
-    methods = measured_methods(shapes, 5, dtype, device)  # type: ignore[arg-type]
+    methods = measured_methods(shapes, 5, dtype, device)
     trial = time.perf_counter() - begin
     groups = [{"params": ours, "lr": RATE, "weight_decay": DECAY}]
     flyweight = Muon(groups, dtype=dtype, methods=methods, rows=rows)

@@ -25,6 +25,7 @@ class PublishedMuon:
 
     @torch.no_grad()
     def step(self) -> None:
+        assert self.parameter.grad is not None
         gradient = self.parameter.grad.double()
         self.momentum = 0.95 * self.momentum + gradient
         nesterov = gradient + 0.95 * self.momentum

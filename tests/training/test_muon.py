@@ -26,10 +26,16 @@ MODEL = Model(
     num_key_value_heads=2, head_dim=8, max_position_embeddings=32,
 )  # fmt: skip
 METHODS = [
-    Method(stack, form, half)
+    method
     for stack in (1, 2, 8)
-    for form, half in (("fused", False), ("separate", False), ("separate", True), ("gram", False), ("gram", True))
-]  # fmt: skip
+    for method in (
+        Method(stack),
+        Method(stack, "separate"),
+        Method(stack, "separate", half=True),
+        Method(stack, "gram"),
+        Method(stack, "gram", half=True),
+    )
+]
 SHAPES = [(24, 200), (200, 24), (64, 64), (200, 230)]  # wide, tall, square, and cut into blocks by `half`
 
 

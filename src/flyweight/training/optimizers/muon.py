@@ -28,7 +28,7 @@ EPS = 1e-7
 RMS = 0.2
 """Root mean square of an update at rate 1, about that of AdamW's (arXiv 2502.16982, section 2.2)."""
 
-Methods = Mapping[tuple[int, int], Method]
+Methods = Mapping[tuple[int, ...], Method]
 """How matrices of each shape (R, C) are orthogonalised."""
 
 
@@ -76,7 +76,7 @@ class Muon(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         assert closure is None, "the loop computes the gradients"
         for group in self.param_groups:
-            by_shape: dict[tuple[int, int], list[_Matrix]] = {}
+            by_shape: dict[tuple[int, ...], list[_Matrix]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     for matrix in self._matrices(parameter):
@@ -108,6 +108,8 @@ class Muon(torch.optim.Optimizer):
         updates = orthogonalize(inputs, self.steps, method)
         weights = [matrix.weight for matrix in matrices]
         if decay:
-            torch._foreach_mul_(weights, 1 - rate * decay)
+            torch._foreach_mul_(weights, 1 - rate * decay)  # pyright: ignore[reportPrivateImportUsage]
         scale = RMS * math.sqrt(max(stacked.shape[1:]))
-        torch._foreach_add_(weights, updates.view_as(stacked).unbind(), alpha=-rate * scale)
+        torch._foreach_add_(  # pyright: ignore[reportPrivateImportUsage]
+            weights, updates.view_as(stacked).unbind(), alpha=-rate * scale
+        )

@@ -16,7 +16,7 @@ from torch import Tensor
 from flyweight.training.optimizers.muon import Methods
 from flyweight.training.optimizers.newton_schulz import Method, orthogonalize
 
-Shape = tuple[int, int]
+Shape = tuple[int, ...]
 
 # A stack in float32: on CPUs about what stays in the caches between its passes, elsewhere what its
 # temporaries may take of the device's memory.
