@@ -189,7 +189,7 @@ def compare(recipe: Recipe, corpus: OpenCorpus, folder: Path, turn: int, who: st
     run = folder / "run"
     run.mkdir(parents=True)
     start = open_run(run, recipe, corpus)
-    plan, _ = frozen_plan(run, recipe.execution, corpus)
+    plan, _ = frozen_plan(run, recipe, corpus)
     apply_plan(plan)
     losses = Losses()
     result: dict[str, Any] = {"curves": {}, "bits_per_byte": {}, "tokens_per_second": {}}

@@ -9,18 +9,21 @@ from __future__ import annotations
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import OpenCorpus
+from flyweight.curriculum import Schedule
 from flyweight.inference import Precision, choose_precision, layout, pick_device
-from flyweight.recipe import Execution
+from flyweight.recipe import Execution, Recipe
+from flyweight.training.precision import choose_float8
 
-_DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic")
+_DECIDING = ("device", "precision", "fp8", "micro_batch", "threads", "deterministic")
 """The execution keys that the plan resolves."""
 
 # Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
@@ -42,6 +45,9 @@ class ExecutionPlan:
     peak_flops: float
     """Floating-point operations a second that a large matrix product reaches here at this precision."""
     hardware: str
+    fp8_scaling: Literal["off", "dynamic", "delayed"] = "off"
+    fp8_layers: Sequence[str] = ()
+    """Names, within each block, of the linear layers that train in FP8."""
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -65,7 +71,9 @@ def resolve_plan(execution: Execution) -> ExecutionPlan:
     device = pick_device(execution.device)
     if execution.threads != "auto":
         torch.set_num_threads(execution.threads)
-    precision = choose_precision(execution.precision, device)
+    # FP8 stands beside bfloat16, so that forcing the one forces the other.
+    forced = execution.fp8.scaling != "off" and execution.fp8.layers == "all"
+    precision = "bfloat16" if forced else choose_precision(execution.precision, device)
     return ExecutionPlan(
         device=str(device),
         precision=precision,
@@ -78,28 +86,48 @@ def resolve_plan(execution: Execution) -> ExecutionPlan:
     )
 
 
-def frozen_plan(run: Path, execution: Execution, corpus: OpenCorpus) -> tuple[ExecutionPlan, list[str]]:
+def with_float8(plan: ExecutionPlan, recipe: Recipe) -> tuple[ExecutionPlan, list[str]]:
+    """The plan with the layers that train in FP8, and sentences on which and why.
+
+    They are chosen for the batch shape that most tokens are trained in.
+    """
+    longest = max(
+        Schedule.of(recipe.training).segments, key=lambda segment: segment.steps * segment.step_tokens
+    )
+    sequences = plan.micro_batch_for(longest.batch_size, longest.sequence_length)
+    choice = choose_float8(
+        recipe,
+        torch.device(plan.device),
+        plan.precision,
+        rows=sequences * longest.sequence_length,
+        passes=-(-longest.batch_size // sequences),
+    )
+    return replace(plan, fp8_scaling=choice.scaling, fp8_layers=choice.layers), list(choice.notes)
+
+
+def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[ExecutionPlan, list[str]]:
     """The plan of a run folder: the stored one, resolved anew for what the user changed since.
 
     What the corpus holds is written beside it, so that reports and cards need nothing but the run.
-    Returns the plan and sentences on what differs from the attempt before.
+    Returns the plan and sentences on what differs from the attempt before, or was found by trial.
     """
+    execution = recipe.execution
     wanted = execution.model_dump(mode="json")
     stored = _read(run)
     if stored is None:
-        plan = resolve_plan(execution)
-        changes: list[str] = []
+        plan, changes = with_float8(resolve_plan(execution), recipe)
     else:
         plan = ExecutionPlan(**stored["plan"])
         _check_device(plan)
-        before = stored["execution"]
+        before = {**Execution().model_dump(mode="json"), **stored["execution"]}
         changes = [
             f"execution.{key}: {before.get(key)} -> {wanted[key]}"
             for key in _DECIDING
             if before.get(key) != wanted[key]
         ]
         if changes:
-            plan = _resolved_anew(plan, before, execution)
+            plan, notes = _resolved_anew(plan, before, recipe)
+            changes += notes
     write_json(
         run / layout.PLAN_FILE,
         {"execution": wanted, "plan": asdict(plan), "corpus": describe_corpus(corpus)},
@@ -116,12 +144,20 @@ def _check_device(plan: ExecutionPlan) -> None:
         ) from None
 
 
-def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], execution: Execution) -> ExecutionPlan:
-    """The plan for other execution keys; on the same device the precision stays as it was resolved."""
+def _resolved_anew(
+    old: ExecutionPlan, before: dict[str, Any], recipe: Recipe
+) -> tuple[ExecutionPlan, list[str]]:
+    """The plan for other execution keys; on the same device precision and FP8 layers stay as they were resolved."""
+    execution = recipe.execution
     new = resolve_plan(execution)
+    same_fp8 = before["fp8"] == execution.fp8.model_dump(mode="json")
     if before["device"] == execution.device and before["precision"] == execution.precision:
-        return replace(new, precision=old.precision, peak_flops=old.peak_flops)
-    return new
+        if same_fp8:
+            new = replace(new, fp8_scaling=old.fp8_scaling, fp8_layers=old.fp8_layers)
+            return replace(new, precision=old.precision, peak_flops=old.peak_flops), []
+        if new.precision != old.precision and execution.fp8.layers != "all":
+            new = replace(new, precision=old.precision, peak_flops=old.peak_flops)
+    return with_float8(new, recipe)
 
 
 def describe_corpus(corpus: OpenCorpus) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def _attempt(
     interruption: Interruption,
 ) -> None:
     start = open_run(run, recipe, corpus, start_from)
-    plan, changes = frozen_plan(run, recipe.execution, corpus)
+    plan, changes = frozen_plan(run, recipe, corpus)
     apply_plan(plan)
     clock = start.state.clock if start.state else 0
     views = standard_sinks(recipe, run, clock) if sinks is None else sinks

@@ -11,7 +11,8 @@ from flyweight.inference import autocast
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 from flyweight.training.objective import training_loss
-from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan
+from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan, with_float8
+from flyweight.training.precision import convert_to_float8
 
 
 def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
@@ -19,10 +20,11 @@ def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
 
     Two passes to warm up, then as many as fit into `seconds`; the median counts.
     """
-    plan = resolve_plan(recipe.execution)
+    plan, _ = with_float8(resolve_plan(recipe.execution), recipe)
     apply_plan(plan)
     device = torch.device(plan.device)
     decoder = Decoder(recipe.model, recipe.parametrization).initialize(0).to(device)
+    convert_to_float8(decoder, plan.fp8_scaling, plan.fp8_layers)
     length = int(recipe.training.sequence_length.at(0))
     rows = plan.micro_batch_for(int(recipe.training.batch_size.at(0)), length)
     tokens = torch.randint(0, recipe.model.vocab_size, (rows, length + 1)).to(device)
