@@ -284,7 +284,7 @@ def test_a_view_that_fails_is_dropped_and_the_run_goes_on(recipe, corpus, tmp_pa
 
     assert train(recipe, corpus, tmp_path / "run", sinks=[Broken()]).finished
     notices = [event["message"] for event in read_events(tmp_path / "run") if event["kind"] == "notice"]
-    assert notices == ["Broken failed and is off from here: nobody listens"]
+    assert notices.count("Broken failed and is off from here: nobody listens") == 1
 
 
 def test_an_old_checkpoint_that_was_thinned_out_does_not_stop_the_run(recipe, corpus, tmp_path):

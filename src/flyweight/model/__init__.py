@@ -5,6 +5,7 @@ fast, `parametrization` holds the one table of roles, `mapping` folds a decoder 
 classes and `cost` counts.
 """
 
+from flyweight.model.attention import AttentionKernel
 from flyweight.model.cache import KVCache
 from flyweight.model.cost import flops_per_token, parameter_counts
 from flyweight.model.decoder import Decoder
@@ -19,6 +20,7 @@ from flyweight.model.parametrization import (
 )
 
 __all__ = [
+    "AttentionKernel",
     "Decoder",
     "KVCache",
     "Multipliers",

@@ -7,14 +7,19 @@ heads, each serving H/K query heads), C (head_dim).
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from flyweight.model.block_attention import LONGEST, block_attention
 from flyweight.model.cache import KVCache
 from flyweight.model.layers import Linear, RMSNorm, rotate
 from flyweight.recipe import Model
+
+AttentionKernel = Literal["sdpa", "blocks"]
+"""What computes attention in training: torch's fused kernel, or products over blocks of queries."""
 
 
 class Attention(nn.Module):
@@ -28,6 +33,7 @@ class Attention(nn.Module):
         self.exclusive = config.exclusive_attention
         self.scale = scale
         self.layer = layer
+        self.kernel: AttentionKernel = "sdpa"
         width = self.heads * self.head_dim
         self.qkv_proj = Linear(config.hidden_size, width + 2 * self.key_value_heads * self.head_dim)
         self.o_proj = Linear(width, config.hidden_size)
@@ -54,7 +60,11 @@ class Attention(nn.Module):
         query = rotate(self.q_norm(query), *rotary)
         key = rotate(self.k_norm(key), *rotary).to(value.dtype)
         keys, values = (key, value) if cache is None else cache.append(self.layer, key, value)
-        y = attend(query.to(keys.dtype), keys, values, self.scale, mask).to(value.dtype)
+        query = query.to(keys.dtype)
+        if self.kernel == "blocks" and cache is None and length <= LONGEST and torch.is_grad_enabled():
+            y = block_attention(query, keys, values, self.scale)
+        else:
+            y = attend(query, keys, values, self.scale, mask).to(value.dtype)
         if self.exclusive:
             y = exclude_own_value(y, value)
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from flyweight.base import derive_seed
-from flyweight.model.attention import Attention, cached_causal_mask
+from flyweight.model.attention import Attention, AttentionKernel, cached_causal_mask
 from flyweight.model.cache import KVCache
 from flyweight.model.layers import Embedding, Linear, RMSNorm, SwiGLU, rotary_tables, scaled
 from flyweight.model.parametrization import Multipliers, Role, multipliers, parameter_roles, role_rules
@@ -81,6 +81,12 @@ class Decoder(nn.Module):
         if cache is not None:
             cache.advance(length)
         return self.norm(x)
+
+    def use_attention(self, kernel: AttentionKernel) -> None:
+        """What computes attention where gradients are wanted; everywhere else it is torch's fused kernel."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.kernel = kernel
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., D), the logits multiplier included."""

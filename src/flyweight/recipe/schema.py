@@ -226,6 +226,11 @@ class Float8(Frozen):
     layers: Literal["auto", "all"] = "auto"
     """`auto`: those that a trial on this device finds faster than in bfloat16; `all`: all that can, or an error."""
 
+    @property
+    def forced(self) -> bool:
+        """Whether FP8 is wanted without a trial; it brings bfloat16 for the rest."""
+        return self.scaling != "off" and self.layers == "all"
+
 
 class Execution(Frozen):
     """How the run is carried out; nothing here changes what is learned, but for rounding."""
@@ -240,6 +245,8 @@ class Execution(Frozen):
     """Sequences in one forward pass."""
     threads: PositiveInt | Literal["auto"] = "auto"
     """CPU threads of torch."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the blocks with torch.compile; `auto` does so where the run is long enough to gain by it."""
     workers: PositiveInt | Literal["auto"] = "auto"
     """Processes that prepare the corpus; `auto` is one a core."""
     log_every: int = Field(default=10, ge=1)

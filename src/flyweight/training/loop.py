@@ -24,6 +24,7 @@ from flyweight.training.optimizers import OptimizerByRole, rates_by_role
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.precision import convert_to_float8
 from flyweight.training.sinks import Sinks
+from flyweight.training.tiers import accelerate, uncompiled
 
 
 @dataclass
@@ -58,6 +59,7 @@ class Trainer:
         self.device = torch.device(plan.device)
         self.decoder = Decoder(recipe.model, recipe.parametrization).initialize(recipe.seed).to(self.device)
         self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
+        accelerate(self.decoder, plan.attention, plan.compiled)
         self.step = self._first_step(start)
         self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
         if start.checkpoint is not None and start.state is not None:
@@ -227,9 +229,10 @@ class Trainer:
             self.decoder, self.corpus.tokenizer, self.plan.precision, max_length=self.step.sequence_length
         )
         limit = None if full else self.recipe.evaluation.tokens
-        results = {
-            name: bits_per_byte(model, held_out, limit) for name, held_out in self.corpus.held_out.items()
-        }
+        with uncompiled():
+            results = {
+                name: bits_per_byte(model, held_out, limit) for name, held_out in self.corpus.held_out.items()
+            }
         self.sinks.emit(
             Validated(
                 step=self.step.step,
@@ -242,7 +245,8 @@ class Trainer:
         )
         if self.step.step:
             seed = derive_seed(self.recipe.seed, "sample", self.step.clock)
-            text = generate(model, "", max_new_tokens=64, temperature=0.8, top_p=0.95, seed=seed)
+            with uncompiled():
+                text = generate(model, "", max_new_tokens=64, temperature=0.8, top_p=0.95, seed=seed)
             self.sinks.emit(Sampled(self.step.clock, "", text))
         self.decoder.train()
         return results

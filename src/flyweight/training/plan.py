@@ -20,10 +20,13 @@ from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Schedule
 from flyweight.inference import Precision, choose_precision, layout, pick_device
-from flyweight.recipe import Execution, Recipe
+from flyweight.model import AttentionKernel
+from flyweight.recipe import Recipe
+from flyweight.recipe.schema import Float8
 from flyweight.training.precision import choose_float8
+from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
 
-_DECIDING = ("device", "precision", "fp8", "micro_batch", "threads", "deterministic")
+_DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic", "compile", "fp8")
 """The execution keys that the plan resolves."""
 
 # Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
@@ -45,9 +48,15 @@ class ExecutionPlan:
     peak_flops: float
     """Floating-point operations a second that a large matrix product reaches here at this precision."""
     hardware: str
+    attention: AttentionKernel = "sdpa"
+    """What computes attention in training."""
+    compiled: bool = False
+    """Whether the blocks are compiled."""
     fp8_scaling: Literal["off", "dynamic", "delayed"] = "off"
     fp8_layers: Sequence[str] = ()
     """Names, within each block, of the linear layers that train in FP8."""
+    reasons: tuple[str, ...] = ()
+    """Why, for people."""
 
     @property
     def autocast_dtype(self) -> torch.dtype | None:
@@ -66,15 +75,18 @@ class ExecutionPlan:
         return -(-sequences // passes)
 
 
-def resolve_plan(execution: Execution) -> ExecutionPlan:
-    """Decide every `auto`, by trial where only a trial can tell."""
+def resolve_plan(recipe: Recipe) -> ExecutionPlan:
+    """Decide every `auto` of the recipe's execution section, by trial where only a trial can tell.
+
+    Raises:
+        UserError: a device or a compiler that is not there.
+    """
+    execution = recipe.execution
     device = pick_device(execution.device)
     if execution.threads != "auto":
         torch.set_num_threads(execution.threads)
-    # FP8 stands beside bfloat16, so that forcing the one forces the other.
-    forced = execution.fp8.scaling != "off" and execution.fp8.layers == "all"
-    precision = "bfloat16" if forced else choose_precision(execution.precision, device)
-    return ExecutionPlan(
+    precision = "bfloat16" if execution.fp8.forced else choose_precision(execution.precision, device)
+    plan = ExecutionPlan(
         device=str(device),
         precision=precision,
         micro_batch=None if execution.micro_batch == "auto" else execution.micro_batch,
@@ -84,16 +96,16 @@ def resolve_plan(execution: Execution) -> ExecutionPlan:
         peak_flops=_measure_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
         hardware=_hardware(device),
     )
+    attention = choose_attention(int(recipe.training.sequence_length.at(0)), precision, device)
+    compiled, why = choose_compile(recipe, device, plan.peak_flops)
+    plan = replace(plan, attention=attention, compiled=compiled, reasons=(ATTENTION_REASONS[attention], why))
+    return _with_float8(plan, recipe)
 
 
-def with_float8(plan: ExecutionPlan, recipe: Recipe) -> tuple[ExecutionPlan, list[str]]:
-    """The plan with the layers that train in FP8, and sentences on which and why.
-
-    They are chosen for the batch shape that most tokens are trained in.
-    """
-    longest = max(
-        Schedule.of(recipe.training).segments, key=lambda segment: segment.steps * segment.step_tokens
-    )
+def _with_float8(plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
+    """The plan with its FP8 layers, chosen for the batch shape that most tokens are trained in."""
+    segments = Schedule.of(recipe.training).segments
+    longest = max(segments, key=lambda segment: segment.steps * segment.step_tokens)
     sequences = plan.micro_batch_for(longest.batch_size, longest.sequence_length)
     choice = choose_float8(
         recipe,
@@ -101,33 +113,36 @@ def with_float8(plan: ExecutionPlan, recipe: Recipe) -> tuple[ExecutionPlan, lis
         plan.precision,
         rows=sequences * longest.sequence_length,
         passes=-(-longest.batch_size // sequences),
+        compiled=plan.compiled,
     )
-    return replace(plan, fp8_scaling=choice.scaling, fp8_layers=choice.layers), list(choice.notes)
+    reasons = (*plan.reasons, *choice.notes)
+    return replace(plan, fp8_scaling=choice.scaling, fp8_layers=choice.layers, reasons=reasons)
 
 
 def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[ExecutionPlan, list[str]]:
     """The plan of a run folder: the stored one, resolved anew for what the user changed since.
 
     What the corpus holds is written beside it, so that reports and cards need nothing but the run.
-    Returns the plan and sentences on what differs from the attempt before, or was found by trial.
+    Returns the plan, and sentences on why it is so when it is new, or on what differs from the attempt before.
     """
-    execution = recipe.execution
-    wanted = execution.model_dump(mode="json")
+    wanted = recipe.execution.model_dump(mode="json")
     stored = _read(run)
     if stored is None:
-        plan, changes = with_float8(resolve_plan(execution), recipe)
+        plan = resolve_plan(recipe)
+        changes = list(plan.reasons)
     else:
-        plan = ExecutionPlan(**stored["plan"])
+        plan = ExecutionPlan(**{**stored["plan"], "reasons": tuple(stored["plan"].get("reasons", ()))})
         _check_device(plan)
-        before = {**Execution().model_dump(mode="json"), **stored["execution"]}
+        before = {"fp8": Float8().model_dump(mode="json"), **stored["execution"]}
         changes = [
             f"execution.{key}: {before.get(key)} -> {wanted[key]}"
             for key in _DECIDING
-            if before.get(key) != wanted[key]
+            if before.get(key, wanted[key]) != wanted[key]
         ]
         if changes:
-            plan, notes = _resolved_anew(plan, before, recipe)
-            changes += notes
+            plan = _resolved_anew(plan, before, recipe)
+            if before["fp8"] != wanted["fp8"]:
+                changes += [reason for reason in plan.reasons if reason.startswith("FP8")]
     write_json(
         run / layout.PLAN_FILE,
         {"execution": wanted, "plan": asdict(plan), "corpus": describe_corpus(corpus)},
@@ -144,20 +159,16 @@ def _check_device(plan: ExecutionPlan) -> None:
         ) from None
 
 
-def _resolved_anew(
-    old: ExecutionPlan, before: dict[str, Any], recipe: Recipe
-) -> tuple[ExecutionPlan, list[str]]:
+def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], recipe: Recipe) -> ExecutionPlan:
     """The plan for other execution keys; on the same device precision and FP8 layers stay as they were resolved."""
-    execution = recipe.execution
-    new = resolve_plan(execution)
-    same_fp8 = before["fp8"] == execution.fp8.model_dump(mode="json")
-    if before["device"] == execution.device and before["precision"] == execution.precision:
-        if same_fp8:
-            new = replace(new, fp8_scaling=old.fp8_scaling, fp8_layers=old.fp8_layers)
-            return replace(new, precision=old.precision, peak_flops=old.peak_flops), []
-        if new.precision != old.precision and execution.fp8.layers != "all":
-            new = replace(new, precision=old.precision, peak_flops=old.peak_flops)
-    return with_float8(new, recipe)
+    new, execution = resolve_plan(recipe), recipe.execution
+    if before["device"] != execution.device or before["precision"] != execution.precision:
+        return new
+    if before["fp8"] == execution.fp8.model_dump(mode="json"):
+        new = replace(new, fp8_scaling=old.fp8_scaling, fp8_layers=old.fp8_layers)
+    elif execution.fp8.forced or new.fp8_layers:
+        return new  # what FP8 layers stand beside is bfloat16, whatever it was before
+    return replace(new, precision=old.precision, peak_flops=old.peak_flops, attention=old.attention)
 
 
 def describe_corpus(corpus: OpenCorpus) -> dict[str, Any]:

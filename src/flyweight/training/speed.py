@@ -11,8 +11,9 @@ from flyweight.inference import autocast
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 from flyweight.training.objective import training_loss
-from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan, with_float8
+from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan
 from flyweight.training.precision import convert_to_float8
+from flyweight.training.tiers import accelerate
 
 
 def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
@@ -20,11 +21,15 @@ def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
 
     Two passes to warm up, then as many as fit into `seconds`; the median counts.
     """
-    plan, _ = with_float8(resolve_plan(recipe.execution), recipe)
+    # A trial of seconds must not begin with a minute of compiling.
+    plan = resolve_plan(
+        recipe.model_copy(update={"execution": recipe.execution.model_copy(update={"compile": "off"})})
+    )
     apply_plan(plan)
     device = torch.device(plan.device)
     decoder = Decoder(recipe.model, recipe.parametrization).initialize(0).to(device)
     convert_to_float8(decoder, plan.fp8_scaling, plan.fp8_layers)
+    accelerate(decoder, plan.attention, plan.compiled)
     length = int(recipe.training.sequence_length.at(0))
     rows = plan.micro_batch_for(int(recipe.training.batch_size.at(0)), length)
     tokens = torch.randint(0, recipe.model.vocab_size, (rows, length + 1)).to(device)

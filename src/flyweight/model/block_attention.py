@@ -1,0 +1,166 @@
+"""Causal attention for training on CPUs: batched matrix products over blocks of queries.
+
+A CPU's matrix units take bfloat16 products of some hundred rows in almost no time. What torch's fused kernel
+saves there, memory for the weights, short sequences have to spare, and its backward pass, which computes the
+weights again in small tiles, is several times slower. So here the weights are computed once and kept: a block
+of 128 queries meets the keys up to its end, one product for all query heads of a group, and only the square on
+the diagonal is masked.
+
+The numbers are those of plain attention in the inputs' dtype: scores rounded to it, softmax in float32 inside.
+
+It is one operator to torch.compile, whose own softmax is slower on CPUs than the library's.
+
+Shapes: B (batch), T (sequence), H (query heads), K (key/value heads), G (H/K), C (head_dim).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+BLOCK = 128
+"""Queries of a block: more of them waste products above the diagonal, fewer are too small for matrix units."""
+
+LONGEST = 1024
+"""Longer sequences keep too many weights: 2 bytes times B*H*T*T/2 in every layer."""
+
+
+class _Block(NamedTuple):
+    start: int
+    """The first query."""
+    stop: int
+    """One past the last query, and one past the last key that these queries see."""
+    place: int
+    """Where the block's weights begin among those of one key/value head, for G = 1."""
+
+
+def _blocks(length: int) -> Iterator[_Block]:
+    place = 0
+    for start in range(0, length, BLOCK):
+        stop = min(start + BLOCK, length)
+        yield _Block(start, stop, place)
+        place += (stop - start) * stop
+
+
+def _weights_per_head(length: int) -> int:
+    return sum((block.stop - block.start) * block.stop for block in _blocks(length))
+
+
+class _Heads:
+    """Views of the operator's tensors, block by block."""
+
+    def __init__(self, query: Tensor, keys: Tensor) -> None:
+        self.batch, self.heads, self.length, self.size = query.shape
+        self.groups = self.batch * keys.shape[1]
+        self.group = self.heads // keys.shape[1]
+
+    def queries(self, x: Tensor, block: _Block) -> Tensor:
+        """The block's rows of `x` (B, H, T, C), as (B*K, G*rows, C)."""
+        grouped = x.reshape(self.groups, self.group, self.length, self.size)
+        return grouped[:, :, block.start : block.stop].reshape(self.groups, -1, self.size)
+
+    def put(self, target: Tensor, rows: Tensor, block: _Block) -> None:
+        """Write a block's rows back into `target` (B*K, G, T, C)."""
+        target[:, :, block.start : block.stop] = rows.view(self.groups, self.group, -1, self.size)
+
+    def keys(self, x: Tensor, block: _Block) -> Tensor:
+        """What the block sees of `x` (B, K, T, C), as (B*K, stop, C)."""
+        return x.reshape(self.groups, self.length, self.size)[:, : block.stop]
+
+    def weights(self, flat: Tensor, block: _Block) -> Tensor:
+        """The block's part of the weights, (B*K, G*rows, stop)."""
+        scale = self.groups * self.group
+        count = (block.stop - block.start) * block.stop
+        part = flat[scale * block.place : scale * (block.place + count)]
+        return part.view(self.groups, self.group * (block.stop - block.start), block.stop)
+
+    def mask_diagonal(self, scores: Tensor, block: _Block) -> None:
+        """Take the keys after each query out of `scores`."""
+        rows = block.stop - block.start
+        square = scores.view(self.groups, self.group, rows, block.stop)[..., block.start :]
+        above = torch.full((rows, rows), float("-inf"), dtype=scores.dtype, device=scores.device).triu_(1)
+        square += above
+
+
+@torch.library.custom_op("flyweight::block_attention", mutates_args=())
+def _forward(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    heads = _Heads(query, keys)
+    result = query.new_empty(heads.groups, heads.group, heads.length, heads.size)
+    flat = query.new_empty(heads.groups * heads.group * _weights_per_head(heads.length))
+    for block in _blocks(heads.length):
+        rows = heads.queries(query, block) * scale
+        scores = torch.bmm(rows, heads.keys(keys, block).transpose(1, 2))
+        heads.mask_diagonal(scores, block)
+        weights = heads.weights(flat, block)
+        torch.ops.aten._softmax.out(scores, -1, False, out=weights)
+        heads.put(result, torch.bmm(weights, heads.keys(values, block)), block)
+    return result.view(query.shape), flat
+
+
+@_forward.register_fake
+def _(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    batch, heads, length, _size = query.shape
+    return query.new_empty(query.shape), query.new_empty(batch * heads * _weights_per_head(length))
+
+
+@torch.library.custom_op("flyweight::block_attention_backward", mutates_args=())
+def _backward(
+    gradient: Tensor, query: Tensor, keys: Tensor, values: Tensor, flat: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    heads = _Heads(query, keys)
+    of_query = query.new_empty(heads.groups, heads.group, heads.length, heads.size)
+    # In float32 at least, since every block adds to the keys and values before it.
+    exact = torch.promote_types(query.dtype, torch.float32)
+    of_keys = torch.zeros(heads.groups, heads.length, heads.size, device=query.device, dtype=exact)
+    of_values = torch.zeros_like(of_keys)
+    for block in _blocks(heads.length):
+        rows, weights = heads.queries(query, block), heads.weights(flat, block)
+        upper = heads.queries(gradient, block)
+        of_values[:, : block.stop] += torch.bmm(weights.transpose(1, 2), upper)
+        of_weights = torch.bmm(upper, heads.keys(values, block).transpose(1, 2))
+        of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        heads.put(of_query, torch.bmm(of_scores, heads.keys(keys, block)), block)
+        of_keys[:, : block.stop] += torch.bmm(of_scores.transpose(1, 2), rows)
+    return (
+        of_query.mul_(scale).view(query.shape),
+        of_keys.mul_(scale).to(keys.dtype).view(keys.shape),
+        of_values.to(values.dtype).view(values.shape),
+    )
+
+
+@_backward.register_fake
+def _(
+    gradient: Tensor, query: Tensor, keys: Tensor, values: Tensor, flat: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return query.new_empty(query.shape), keys.new_empty(keys.shape), values.new_empty(values.shape)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    query, keys, values, ctx.scale = inputs
+    ctx.save_for_backward(query, keys, values, output[1])
+
+
+def _gradients(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    query, keys, values, flat = ctx.saved_tensors
+    return (*_backward(gradient, query, keys, values, flat, ctx.scale), None)
+
+
+_forward.register_autograd(_gradients, setup_context=_save)
+
+
+def block_attention(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+    """softmax(scale * query keys^T + causal mask) values.
+
+    Args:
+        query: (B, H, T, C), T at most LONGEST by custom, since all weights are kept for the backward pass.
+        keys: (B, K, T, C), K a divisor of H; query head h reads key/value head h*K//H.
+        values: (B, K, T, C).
+        scale: factor of the scores.
+
+    Returns:
+        (B, H, T, C) in the inputs' dtype.
+    """
+    return _forward(query, keys, values, scale)[0]
