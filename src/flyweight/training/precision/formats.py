@@ -66,9 +66,11 @@ def product(
         # a second were measured where one scale a row, the same numbers, gives billions.
         inverse_a = inverse_a.expand(a.shape[0], 1).contiguous()
         inverse_b = inverse_b.expand(1, b.shape[0]).contiguous()
-    return torch._scaled_mm(  # pyright: ignore[reportPrivateImportUsage]
-        a, b.t(), scale_a=inverse_a, scale_b=inverse_b, out_dtype=out_dtype, use_fast_accum=fast
-    )
+    # On CPUs autocast would reach into it and round the scaled operands to bfloat16.
+    with torch.autocast(a.device.type, enabled=False):
+        return torch._scaled_mm(  # pyright: ignore[reportPrivateImportUsage]
+            a, b.t(), scale_a=inverse_a, scale_b=inverse_b, out_dtype=out_dtype, use_fast_accum=fast
+        )
 
 
 def with_whole_rows(x: Tensor) -> Tensor:
