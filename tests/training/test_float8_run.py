@@ -43,11 +43,12 @@ def delayed(recipe, corpus, tmp_path_factory) -> Path:
 
 
 def test_the_loss_is_that_of_bfloat16(recipe, corpus, delayed, tmp_path):
-    """Within 0.05 nats of 5.7 to 4 at every step, and within 0.02 in the mean of the last five.
+    """Within 0.02 nats in each of the first ten steps, and within 0.15 in the ten after them.
 
-    What FP8 rounds off, 4 to 6 % of single products at random, is far below the noise of a batch of 128
-    tokens. Measured on this run: 0.02 at most, 0.005 in that mean, both scalings; a layer whose gradients are
-    lost, or a scale that is wrong by a factor of 4, is off by more than 0.1 here.
+    At this learning rate rounding grows from step to step: over four seeds bfloat16 itself was up to 0.003 from
+    float32 in the first ten steps and up to 0.21 in all; FP8 was up to 0.009 and 0.09 from bfloat16. The narrow
+    bound is the one that tells: lost gradients of the weights are off by 0.29 there, lost gradients of the
+    inputs by 0.07, inputs' gradients times 4 by 0.88, and outputs times 1.25 by 0.024.
     """
     run(changed(recipe, execution={"precision": "bfloat16"}), corpus, tmp_path / "bfloat16")
     run(with_fp8(recipe, "dynamic"), corpus, tmp_path / "dynamic")
@@ -56,12 +57,12 @@ def test_the_loss_is_that_of_bfloat16(recipe, corpus, delayed, tmp_path):
         found = losses(folder)
         differences = [found[clock] - loss for clock, loss in expected.items()]
         assert any(differences)
-        assert max(map(abs, differences)) < 0.05, differences
-        assert abs(sum(differences[-5:]) / 5) < 0.02
+        assert max(map(abs, differences[:10])) < 0.02, differences
+        assert max(map(abs, differences)) < 0.15, differences
     assert not list((tmp_path / "dynamic").rglob("float8.safetensors"))
 
 
-@pytest.mark.parametrize("how", ["stopped", "killed"])
+@pytest.mark.parametrize("how", ["stopped", pytest.param("killed", marks=pytest.mark.slow)])
 def test_stopped_or_killed_and_continued_ends_with_the_same_bits(recipe, corpus, delayed, tmp_path, how):
     wanted, folder = with_fp8(recipe, checkpoint_every=3 * STEP), tmp_path / "run"
     if how == "stopped":

@@ -15,7 +15,7 @@ from flyweight.training.precision.formats import E4M3, E5M2, LARGEST, scale_from
 from flyweight.training.precision.layer import Float8Linear
 
 HISTORY = 128
-"""Steps whose amaxes decide a delayed scale; Xmodel-2.5's --fp8-amax-history-len."""
+"""Steps whose amaxes decide a delayed scale; as in Xmodel-2.5's scripts."""
 
 _TENSORS = {"input": E4M3, "weight": E4M3, "gradient": E5M2}
 
