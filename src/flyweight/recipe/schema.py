@@ -218,6 +218,20 @@ class Evaluation(Frozen):
     """Tasks that `flyweight evaluate` runs on a checkpoint of this recipe when it is given none."""
 
 
+class Float8(Frozen):
+    """Matrix products of the blocks in FP8: E4M3 forward, E5M2 for gradients, one scale a tensor."""
+
+    scaling: Literal["off", "dynamic", "delayed"] = "off"
+    """`dynamic`: scales from each tensor as it is; `delayed`: from the largest value of the last 128 steps."""
+    layers: Literal["auto", "all"] = "auto"
+    """`auto`: those that a trial on this device finds faster than in bfloat16; `all`: all that can, or an error."""
+
+    @property
+    def forced(self) -> bool:
+        """Whether FP8 is wanted without a trial; it brings bfloat16 for the rest."""
+        return self.scaling != "off" and self.layers == "all"
+
+
 class Execution(Frozen):
     """How the run is carried out; nothing here changes what is learned, but for rounding."""
 
@@ -225,6 +239,8 @@ class Execution(Frozen):
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """`bfloat16` is autocast over float32 weights; `auto` takes what this device computes fastest."""
+    fp8: Float8 = Float8()
+    """Linear layers of the blocks in FP8, beside bfloat16; float32 weights stay what is trained and saved."""
     micro_batch: PositiveInt | Literal["auto"] = "auto"
     """Sequences in one forward pass."""
     threads: PositiveInt | Literal["auto"] = "auto"
@@ -246,6 +262,15 @@ class Execution(Frozen):
     products are computed."""
     tensorboard: bool = True
     """Write TensorBoard files where the package is installed."""
+
+    @model_validator(mode="after")
+    def _float8_beside_bfloat16(self) -> Self:
+        if self.fp8.scaling != "off" and self.precision == "float32":
+            raise ValueError(
+                f"fp8.scaling is {self.fp8.scaling!r} and precision 'float32': FP8 layers stand beside bfloat16; "
+                f"set precision to bfloat16 or auto, or fp8.scaling to off"
+            )
+        return self
 
 
 class Recipe(Frozen):

@@ -15,6 +15,7 @@ from flyweight.inference import layout, list_checkpoints, read_state, read_tenso
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 from flyweight.training.optimizers import OptimizerByRole
+from flyweight.training.precision import Float8Layers
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,11 @@ def save_checkpoint(
     tokenizer: TextTokenizer,
     decoder: Decoder,
     optimizer: OptimizerByRole,
+    float8: Float8Layers,
 ) -> Path:
     """Write a checkpoint that is either wholly there or not at all, and return its folder.
 
-    It is complete in itself: weights, optimizer, state, recipe and tokenizer.
+    It is complete in itself: weights, optimizer, FP8 scaling, state, recipe and tokenizer.
 
     Raises:
         UserError: the disk is full; earlier checkpoints are intact.
@@ -55,6 +57,9 @@ def save_checkpoint(
             name: value.detach().cpu().contiguous() for name, value in optimizer.state_tensors().items()
         }
         save_file(tensors, folder / layout.OPTIMIZER_FILE)
+        if scaling := float8.state_tensors():
+            tensors = {name: value.detach().cpu().contiguous() for name, value in scaling.items()}
+            save_file(tensors, folder / layout.FLOAT8_FILE)
         write_json(folder / layout.RECIPE_FILE, recipe.to_dict())
         write_json(folder / layout.STATE_FILE, asdict(state))
         tokenizer.save(folder)
@@ -86,8 +91,10 @@ def load_state(path: Path) -> State:
     return State(**read_state(path))
 
 
-def load_tensors(path: Path, decoder: Decoder, optimizer: OptimizerByRole | None) -> None:
-    """Fill the decoder, and the optimizer where given, from a checkpoint.
+def load_tensors(
+    path: Path, decoder: Decoder, optimizer: OptimizerByRole | None, float8: Float8Layers
+) -> None:
+    """Fill the decoder, its FP8 scaling, and the optimizer where given, from a checkpoint.
 
     Raises:
         UserError: a file is missing or damaged, or holds another model.
@@ -105,3 +112,5 @@ def load_tensors(path: Path, decoder: Decoder, optimizer: OptimizerByRole | None
     decoder.load_state_dict({name: value.to(device) for name, value in weights.items()})
     if optimizer is not None:
         optimizer.load_state_tensors(read_tensors(path / layout.OPTIMIZER_FILE))
+    if (path / layout.FLOAT8_FILE).exists():
+        float8.load_state_tensors(read_tensors(path / layout.FLOAT8_FILE))

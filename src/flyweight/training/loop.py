@@ -22,6 +22,7 @@ from flyweight.training.interrupt import Interruption
 from flyweight.training.objective import Loss, training_loss
 from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
 from flyweight.training.plan import ExecutionPlan
+from flyweight.training.precision import convert_to_float8
 from flyweight.training.sinks import Sinks
 from flyweight.training.tiers import accelerate, uncompiled
 
@@ -57,12 +58,13 @@ class Trainer:
         self.schedule = self.order.schedule
         self.device = torch.device(plan.device)
         self.decoder = Decoder(recipe.model, recipe.parametrization).initialize(recipe.seed).to(self.device)
+        self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
         accelerate(self.decoder, plan.attention, plan.compiled)
         self.step = self._first_step(start)
         self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
         if start.checkpoint is not None and start.state is not None:
             same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
-            load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None)
+            load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None, self.float8)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)
             for segment in self.schedule.segments
@@ -80,6 +82,7 @@ class Trainer:
         tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64, device=self.device)
         self._loss(tokens, 0.0).total.backward()
         self.decoder.zero_grad(set_to_none=True)
+        self.float8.discard_step()
 
     def _loss(self, rows: torch.Tensor, z_coefficient: float) -> Loss:
         """The summed loss of sequences (B, T+1) at the plan's precision."""
@@ -186,6 +189,7 @@ class Trainer:
             z += loss.z
         norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
         self.optimizer.step(rates, training.weight_decay.at(step.clock))
+        self.float8.end_step()
         window.cross_entropy.append(cross_entropy)
         window.z.append(z)
         window.grad_norm.append(norm)
@@ -271,7 +275,7 @@ class Trainer:
             order=asdict(self.order.state(self.step.sequence)),
         )
         path = save_checkpoint(
-            self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer
+            self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer, self.float8
         )
         prune_checkpoints(self.run, self.recipe.execution.keep_checkpoints)
         self.sinks.emit(

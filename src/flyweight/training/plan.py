@@ -10,21 +10,25 @@ import os
 import platform
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import OpenCorpus
+from flyweight.curriculum import Schedule
 from flyweight.inference import Precision, choose_precision, layout, pick_device
 from flyweight.model import AttentionKernel, Decoder
 from flyweight.recipe import Recipe
+from flyweight.recipe.schema import Float8
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
+from flyweight.training.precision import choose_float8
 from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
 
-_DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic", "compile")
+_DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic", "compile", "fp8")
 """The execution keys that the plan resolves."""
 
 # Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
@@ -50,6 +54,9 @@ class ExecutionPlan:
     """What computes attention in training."""
     compiled: bool = False
     """Whether the blocks are compiled."""
+    fp8_scaling: Literal["off", "dynamic", "delayed"] = "off"
+    fp8_layers: Sequence[str] = ()
+    """Names, within each block, of the linear layers that train in FP8."""
     reasons: tuple[str, ...] = ()
     """Why, for people."""
     muon: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -82,7 +89,7 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
     device = pick_device(execution.device)
     if execution.threads != "auto":
         torch.set_num_threads(execution.threads)
-    precision = choose_precision(execution.precision, device)
+    precision = "bfloat16" if execution.fp8.forced else choose_precision(execution.precision, device)
     plan = ExecutionPlan(
         device=str(device),
         precision=precision,
@@ -95,7 +102,25 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
     )
     attention = choose_attention(int(recipe.training.sequence_length.at(0)), precision, device)
     compiled, why = choose_compile(recipe, device, plan.peak_flops)
-    return replace(plan, attention=attention, compiled=compiled, reasons=(ATTENTION_REASONS[attention], why))
+    plan = replace(plan, attention=attention, compiled=compiled, reasons=(ATTENTION_REASONS[attention], why))
+    return _with_float8(plan, recipe)
+
+
+def _with_float8(plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
+    """The plan with its FP8 layers, chosen for the batch shape that most tokens are trained in."""
+    segments = Schedule.of(recipe.training).segments
+    longest = max(segments, key=lambda segment: segment.steps * segment.step_tokens)
+    sequences = plan.micro_batch_for(longest.batch_size, longest.sequence_length)
+    choice = choose_float8(
+        recipe,
+        torch.device(plan.device),
+        plan.precision,
+        rows=sequences * longest.sequence_length,
+        passes=-(-longest.batch_size // sequences),
+        compiled=plan.compiled,
+    )
+    reasons = (*plan.reasons, *choice.notes)
+    return replace(plan, fp8_scaling=choice.scaling, fp8_layers=choice.layers, reasons=reasons)
 
 
 def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[ExecutionPlan, list[str]]:
@@ -112,7 +137,7 @@ def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[Executio
     else:
         plan = ExecutionPlan(**{**stored["plan"], "reasons": tuple(stored["plan"].get("reasons", ()))})
         _check_device(plan)
-        before = stored["execution"]
+        before = {"fp8": Float8().model_dump(mode="json"), **stored["execution"]}
         changes = [
             f"execution.{key}: {before.get(key)} -> {wanted[key]}"
             for key in _DECIDING
@@ -120,6 +145,8 @@ def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[Executio
         ]
         if changes:
             plan = _resolved_anew(plan, before, recipe)
+            if before["fp8"] != wanted["fp8"]:
+                changes += [reason for reason in plan.reasons if reason.startswith("FP8")]
     write_json(
         run / layout.PLAN_FILE,
         {"execution": wanted, "plan": asdict(plan), "corpus": describe_corpus(corpus)},
@@ -137,17 +164,17 @@ def _check_device(plan: ExecutionPlan) -> None:
 
 
 def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], recipe: Recipe) -> ExecutionPlan:
-    """The plan for other execution keys; on the same device the precision stays as it was resolved."""
+    """The plan for other execution keys; on the same device precision and FP8 layers stay as they were resolved."""
     new, execution = resolve_plan(recipe), recipe.execution
-    if before["device"] == execution.device and before["precision"] == execution.precision:
-        return replace(
-            new,
-            precision=old.precision,
-            peak_flops=old.peak_flops,
-            attention=old.attention,
-            muon=old.muon if new.threads == old.threads else {},
-        )
-    return new
+    if before["device"] != execution.device or before["precision"] != execution.precision:
+        return new
+    if new.threads == old.threads:
+        new = replace(new, muon=old.muon)
+    if before["fp8"] == execution.fp8.model_dump(mode="json"):
+        new = replace(new, fp8_scaling=old.fp8_scaling, fp8_layers=old.fp8_layers)
+    elif execution.fp8.forced or new.fp8_layers:
+        return new  # what FP8 layers stand beside is bfloat16, whatever it was before
+    return replace(new, precision=old.precision, peak_flops=old.peak_flops, attention=old.attention)
 
 
 def with_muon_methods(run: Path, plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:

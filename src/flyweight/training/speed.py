@@ -12,6 +12,7 @@ from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 from flyweight.training.objective import training_loss
 from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan
+from flyweight.training.precision import convert_to_float8
 from flyweight.training.tiers import accelerate
 
 
@@ -27,6 +28,7 @@ def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
     apply_plan(plan)
     device = torch.device(plan.device)
     decoder = Decoder(recipe.model, recipe.parametrization).initialize(0).to(device)
+    convert_to_float8(decoder, plan.fp8_scaling, plan.fp8_layers)
     accelerate(decoder, plan.attention, plan.compiled)
     length = int(recipe.training.sequence_length.at(0))
     rows = plan.micro_batch_for(int(recipe.training.batch_size.at(0)), length)
