@@ -152,7 +152,7 @@ class Trainer:
 
         while not ends():
             before = self.step
-            self._enter_stage(before)
+            self.enter(before)
             rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
             if not self._take_step(before, rates, window):
                 if self.step.step < before.step:  # the run went back
@@ -169,7 +169,7 @@ class Trainer:
                 self._log(before, rates, window)
                 window = _Window.new()
             paused = time.perf_counter()
-            if (saving or ends()) and not self._is_sound():
+            if (saving or ends()) and not self.is_sound():
                 roll_back(self, "the weights are no longer finite")
                 window = _Window.new()
                 continue
@@ -184,7 +184,8 @@ class Trainer:
             before = self.schedule.step(self.step.step - 1)
             self._log(before, rates_by_role(self.recipe.training, self.decoder, before.middle), window)
 
-    def _enter_stage(self, step: Step) -> None:
+    def enter(self, step: Step) -> None:
+        """Announce a stage where one begins, and give it its fresh optimizer where that changes."""
         kind = self._optimizer_kind(step.clock)
         if self._optimizer_changes_at(step):
             self.optimizer = self._new_optimizer(kind)
@@ -207,9 +208,27 @@ class Trainer:
         try:
             return read_batch(self.order.step_sequences(step), self.corpus.train)
         except UserError:
-            if step.step and self._is_sound():
+            if step.step and self.is_sound():
                 self.save()
             raise
+
+    def gradients(self, tokens: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add up the gradients of sequences (B, T+1) of a step, one micro-batch after another.
+
+        They are those of the mean loss over all targets of the step. Returns the sums over these sequences of the
+        cross-entropy in nats and of the squared log-partition, which stay on the device.
+        """
+        z_coefficient = self.recipe.training.z_loss.at(step.clock)
+        cross_entropy = torch.zeros((), device=self.device)
+        z = torch.zeros_like(cross_entropy)
+        size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
+        for rows in tokens.split(size):
+            rows = rows.to(self.device, non_blocking=True)
+            loss = self._loss(rows, z_coefficient)
+            (loss.total / step.tokens).backward()
+            cross_entropy += loss.cross_entropy
+            z += loss.z
+        return cross_entropy, z
 
     def _take_step(self, step: Step, rates: dict[Role, float], window: _Window) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
@@ -217,18 +236,8 @@ class Trainer:
         The loss is over the whole batch's targets. Returns whether the step was taken.
         """
         training = self.recipe.training
-        tokens = self._read(step)
-        z_coefficient = training.z_loss.at(step.clock)
+        cross_entropy, z = self.gradients(self._read(step), step)
         targets = step.tokens
-        cross_entropy = torch.zeros((), device=self.device)
-        z = torch.zeros_like(cross_entropy)
-        size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
-        for rows in tokens.split(size):
-            rows = rows.to(self.device, non_blocking=True)
-            loss = self._loss(rows, z_coefficient)
-            (loss.total / targets).backward()
-            cross_entropy += loss.cross_entropy
-            z += loss.z
         norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
         # The one read from the device in a step: the guard decides before the weights are changed.
         loss, grad_norm = torch.stack([cross_entropy / targets, norm]).tolist()
@@ -296,14 +305,14 @@ class Trainer:
         self.decoder.train()
         return results
 
-    def _is_sound(self) -> bool:
+    def is_sound(self) -> bool:
         """Whether every weight is finite."""
         return all(bool(value.isfinite().all()) for value in self.decoder.parameters())
 
     def save(self, milestone: bool = False) -> Path:
         """Write a checkpoint at the clock, then delete what is no longer to be kept."""
         begin = time.perf_counter()
-        if not self._is_sound():
+        if not self.is_sound():
             raise UserError(
                 f"the weights are no longer finite at {self.step.clock:,} tokens, so they are not saved; earlier "
                 f"checkpoints are kept."
