@@ -23,7 +23,11 @@ def staged(tiny):
         "tokens": 4_000,
         "batch_size": [{"at": 0, "value": 4}, {"at": 1_000, "value": 6}],
         "sequence_length": [{"at": 0, "value": 16}, {"at": 2_000, "value": 24}],
-        "optimizer": [{"at": 0, "kind": "adamw"}, {"at": 2_000, "kind": "muon"}, {"at": 3_000, "kind": "adamw"}],
+        "optimizer": [
+            {"at": 0, "kind": "adamw"},
+            {"at": 2_000, "kind": "muon"},
+            {"at": 3_000, "kind": "adamw"},
+        ],
     }
     tiny["execution"] |= {"device": "cpu", "threads": 1, "micro_batch": 2, "checkpoint_every": 1_000}
     return recipe_from_dict(tiny)
@@ -73,7 +77,8 @@ def test_a_dry_run_runs_every_stage_and_says_what_follows(staged, tmp_path, monk
 
 def test_a_source_that_is_too_short_is_one_sentence(staged, tmp_path):
     values = staged.to_dict()
-    (tmp_path / "texts.jsonl").write_text('{"text": "%s"}\n' % ("few words " * 100) * 9)
+    lines = ["{" + f'"text": "{"few words " * 100}{number}"' + "}\n" for number in range(40)]
+    (tmp_path / "texts.jsonl").write_text("".join(lines))
     values["sources"] = {
         name: {"kind": "files", "path": str(tmp_path / "texts.jsonl")} for name in ("a", "b")
     }
@@ -81,10 +86,10 @@ def test_a_source_that_is_too_short_is_one_sentence(staged, tmp_path):
     values["corpus"]["exact_duplicates"] = False
     values["model"]["max_position_embeddings"] = 100_000
     values["training"]["tokens"] = 10_000_000
-    values["tokenizer"]["vocab_size"] = values["model"]["vocab_size"] = 262
+    values["tokenizer"]["vocab_size"] = values["model"]["vocab_size"] = 258
     prepare(recipe_from_dict(values), tmp_path / "corpus")
     values["training"]["sequence_length"] = 90_000
-    with pytest.raises(UserError, match="fewer than one sequence of 90,000"):
+    with pytest.raises(UserError, match="less than one sequence of 90,000"):
         dry_run(recipe_from_dict(values), tmp_path / "corpus", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"texts.jsonl", "corpus"}
 

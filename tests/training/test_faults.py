@@ -93,7 +93,9 @@ def test_a_run_goes_on_through_bad_data_with_other_data(faulty, corpus, poisoned
     order.restore(OrderState(**state["order"]))
     for place in (place for e in of(poisoned, "step_skipped") for place in range(e["first"], e["end"])):
         assert any(part.first <= place < part.end for part in order.journal.skipped)
-    trained = [item for n in range(order.schedule.steps) for item in order.step_sequences(order.schedule.step(n))]
+    trained = [
+        item for n in range(order.schedule.steps) for item in order.step_sequences(order.schedule.step(n))
+    ]
     assert len({(i.source, i.length, i.epoch, i.window) for i in trained}) == len(trained)
     assert sum(of(poisoned, "step")[-1]["realised"].values()) == order.schedule.sequences
 
@@ -223,7 +225,9 @@ def test_a_shard_that_is_lost_in_mid_run_ends_it_in_one_sentence_and_loses_no_st
     recipe, texts, tmp_path, damage
 ):
     own = open_corpus(prepare(recipe, tmp_path / "corpus").folder)
-    file = next((tmp_path / "corpus").rglob("*one*/**/*.tokens"), None) or _training_shard(tmp_path / "corpus")
+    file = next((tmp_path / "corpus").rglob("*one*/**/*.tokens"), None) or _training_shard(
+        tmp_path / "corpus"
+    )
     content = file.read_bytes()
 
     class Lose:

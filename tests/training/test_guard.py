@@ -29,7 +29,9 @@ def feed(judge: Guard, losses: list[float]) -> list[str]:
     return [judge.judge(loss, 1.0, STAGE).action for loss in losses]
 
 
-@pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (2.0, math.nan), (2.0, math.inf)])
+@pytest.mark.parametrize(
+    ("loss", "norm"), [(math.nan, 1.0), (math.inf, 1.0), (2.0, math.nan), (2.0, math.inf)]
+)
 def test_what_is_not_finite_is_skipped_and_after_k_in_a_row_the_run_goes_back(loss, norm):
     judge = guard(rollback_after=3)
     assert [judge.judge(loss, norm, STAGE).action for _ in range(3)] == ["skip", "skip", "roll back"]
@@ -42,7 +44,8 @@ def test_a_step_that_is_taken_ends_the_row():
 
 
 @pytest.mark.parametrize(
-    ("action", "expected"), [("ignore", "take"), ("warn", "warn"), ("skip", "skip"), ("rollback", "roll back")]
+    ("action", "expected"),
+    [("ignore", "take"), ("warn", "warn"), ("skip", "skip"), ("rollback", "roll back")],
 )
 def test_a_spike_does_as_the_recipe_says(action, expected):
     judge = guard(spike=action)

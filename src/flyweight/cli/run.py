@@ -85,7 +85,8 @@ def train(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Run one real step of every stage, one save, one export; say what a run will need."
+            "--dry-run",
+            help="Run one real step of every stage, one save, one export; say what a run will need.",
         ),
     ] = False,
     scaled: Scaled = None,
@@ -99,7 +100,9 @@ def train(
     folder = corpus or Path("corpora") / loaded.name
     if dry_run:
         if run is not None or start_from is not None:
-            raise UserError("--dry-run leaves nothing behind and starts from nothing; take --run and --from away.")
+            raise UserError(
+                "--dry-run leaves nothing behind and starts from nothing; take --run and --from away."
+            )
         rehearse(loaded, folder)
         return
     with StageProgress() as progress:

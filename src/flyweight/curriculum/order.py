@@ -21,8 +21,8 @@ class Sequence:
     """Where one training sequence lies: tokens start ... start+length of a source's ring.
 
     The inputs are `length` tokens from `start`, the targets the same shifted by one, so that
-    length + 1 tokens are read. `number` counts what is trained on; `draw` counts the sequences of this source at this length, and `window`
-    is the place of this one among the epoch's windows.
+    length + 1 tokens are read. `number` counts what is trained on; `draw` counts the sequences of this
+    source at this length, and `window` is the place of this one among the epoch's windows.
     """
 
     number: int
@@ -117,7 +117,9 @@ class Order:
         while len(result) < count:
             number = first + len(result)
             place = self.journal.place(number)
-            room = min((part.first - place for part in self.journal.skipped if part.first > place), default=count)
+            room = min(
+                (part.first - place for part in self.journal.skipped if part.first > place), default=count
+            )
             result += self._drawn(number, place, min(room, count - len(result)), length)
         return result
 

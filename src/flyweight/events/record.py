@@ -97,7 +97,9 @@ def read_events(run_folder: Path) -> list[dict[str, Any]]:
                 ]
             elif event["kind"] == "rolled_back":
                 history = [old for old in history if old.get("clock", -1) <= event["clock"]]
-            elif event["kind"] == "step_skipped":  # an attempt that goes on from this very clock skips it again
+            elif (
+                event["kind"] == "step_skipped"
+            ):  # an attempt that goes on from this very clock skips it again
                 history = [old for old in history if not _is_same_skip(old, event)]
             history.append(event)
     return history

@@ -35,6 +35,9 @@ from flyweight.training.plan import apply_plan, resolve_plan
 
 Progress = Callable[[str, float], None]
 
+HARMLESS = 1e-3
+"""Times the rates of the recipe: a step at the peak without the warm-up before it could break the weights."""
+
 LONG = 10.0
 """Seconds of a micro-batch beyond which its first pass is timed: what is slower in it no longer matters."""
 
@@ -201,7 +204,10 @@ class _Rehearsal:
         trainer.enter(step)
         micro_batch = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
         tokens = rows(self.corpus, step, micro_batch)
-        rates = rates_by_role(self.recipe.training, trainer.decoder, step.middle)
+        rates = {
+            role: rate * HARMLESS
+            for role, rate in rates_by_role(self.recipe.training, trainer.decoder, step.middle).items()
+        }
         decay = self.recipe.training.weight_decay.at(step.clock)
         loss = pass_seconds = update_seconds = 0.0
         for _ in range(2):  # the first pass and update allocate; the second are timed, where that is quick
@@ -209,11 +215,9 @@ class _Rehearsal:
             cross_entropy, _ = trainer.gradients(tokens, step)
             loss = float(cross_entropy) / (micro_batch * step.sequence_length)  # waits for the device
             between = time.perf_counter()
-            norm = torch.nn.utils.clip_grad_norm_(
-                trainer.decoder.parameters(), self.recipe.training.gradient_clip
-            )
+            torch.nn.utils.clip_grad_norm_(trainer.decoder.parameters(), self.recipe.training.gradient_clip)
             trainer.optimizer.step(rates, decay)
-            norm.item(), next(trainer.decoder.parameters()).detach().flatten()[0].item()
+            _wait(trainer)
             pass_seconds, update_seconds = between - begin, time.perf_counter() - between
             if pass_seconds > LONG:
                 break
@@ -240,6 +244,11 @@ class _Rehearsal:
         size = _size(trainer.save())
         if size >= self.checkpoint_bytes:
             self.checkpoint_bytes, self.save_seconds = size, time.perf_counter() - begin
+
+
+def _wait(trainer: Trainer) -> None:
+    """Until the device has done what it was given: a number is read from it."""
+    next(trainer.decoder.parameters()).detach().flatten()[0].item()
 
 
 def _as_rehearsed(recipe: Recipe, plan: ExecutionPlan) -> Recipe:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import resource
 import sys
 from dataclasses import dataclass
@@ -47,7 +49,7 @@ def stages(recipe: Recipe, schedule: Schedule) -> list[Stage]:
     borders = [*sorted(begins - {schedule.steps}), schedule.steps]
     return [
         Stage(schedule.step(first), end - first, _optimizer(recipe, schedule.step(first).clock))
-        for first, end in zip(borders, borders[1:], strict=False)
+        for first, end in itertools.pairwise(borders)
     ]
 
 
@@ -66,11 +68,11 @@ def random_corpus(recipe: Recipe, folder: Path) -> OpenCorpus:
         rng = np.random.default_rng(derive_seed(recipe.seed, "dry run", name))
         tokens = rng.integers(0, recipe.model.vocab_size, size)
         streams[name] = TokenStream([tokens], [np.array([size, 4 * size])])
-    return OpenCorpus(folder, _manifest(tokenizer), tokenizer, streams, {})
+    return OpenCorpus(folder, _manifest(tokenizer, settings.end_of_text), tokenizer, streams, {})
 
 
-def _manifest(tokenizer: TextTokenizer) -> Manifest:
-    entries = TokenizerManifest(tokenizer.vocab_size, tokenizer.end_of_text, tokenizer.fingerprint)
+def _manifest(tokenizer: TextTokenizer, end_of_text: str) -> Manifest:
+    entries = TokenizerManifest(tokenizer.vocab_size, end_of_text, tokenizer.fingerprint)
     configuration: dict[str, Any] = {}
     return Manifest(FORMAT, "", configuration, entries, {}, fingerprint="random tokens")
 
@@ -82,9 +84,7 @@ def rows(corpus: OpenCorpus, step: Step, count: int) -> torch.Tensor:
     """
     streams = list(corpus.train.values())
     length = step.sequence_length
-    picked = [
-        streams[i % len(streams)].read(i // len(streams) * length, length + 1) for i in range(count)
-    ]
+    picked = [streams[i % len(streams)].read(i // len(streams) * length, length + 1) for i in range(count)]
     return torch.from_numpy(np.stack(picked))
 
 
@@ -125,10 +125,8 @@ def _status(key: str) -> int | None:
 
 
 def _reset_peak() -> None:
-    try:
+    with contextlib.suppress(OSError):  # the peak then counts from the start of the process
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # the peak then counts from the start of the process
 
 
 def _resident() -> int:

@@ -148,7 +148,9 @@ class Trainer:
         self.decoder.train()
 
         def ends() -> bool:
-            return self.finished or interruption.requested or bool(stop_after and self.step.clock >= stop_after)
+            return (
+                self.finished or interruption.requested or bool(stop_after and self.step.clock >= stop_after)
+            )
 
         while not ends():
             before = self.step
@@ -200,7 +202,10 @@ class Trainer:
         segment = self.schedule.segments.index(self.schedule.segment_of_step(step.step))
         return [
             segment,
-            *(sum(knot.at <= step.clock for knot in knots) for knots in (training.optimizer, training.mixture)),
+            *(
+                sum(knot.at <= step.clock for knot in knots)
+                for knots in (training.optimizer, training.mixture)
+            ),
         ]
 
     def _read(self, step: Step) -> torch.Tensor:

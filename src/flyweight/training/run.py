@@ -111,7 +111,9 @@ def _attempt(
                 trainer.save()
             measured = interruption.requested or _has_validation(run, trainer.step.clock, full=True)
             if trainer.finished and not measured:
-                with interruption.breaking_off():  # the run is finished and saved; the next attempt measures it
+                with (
+                    interruption.breaking_off()
+                ):  # the run is finished and saved; the next attempt measures it
                     trainer.validate(full=True)
             reason = "finished" if trainer.finished else "interrupted"
         except Exception as error:
