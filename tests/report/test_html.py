@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from flyweight.base import UserError
+from flyweight.events import EventWriter, RolledBack, StepSkipped
 from flyweight.planning import plan_recipe
 from flyweight.planning.timelines import planned_shares
 from flyweight.report import figures, read_run, write_report
@@ -277,3 +278,25 @@ def test_a_browser_shows_it_without_scrolling_sideways(page: Path, tmp_path: Pat
     title = re.search(r"<title>(\d+)</title>", shown)
     assert title is not None
     assert int(title[1]) <= width
+
+
+def test_faults_stand_on_the_page_and_what_was_undone_does_not(run, tmp_path):
+    """A step that was skipped, and a return to a checkpoint: the steps past it no longer count."""
+    before = read_run(run)
+    clocks = [step["clock"] for step in before.steps]
+    back = clocks[len(clocks) // 2]
+    events = [
+        StepSkipped(9, back, "the loss is nan", float("nan"), 1.0, 40, 48, 1),
+        RolledBack(9, back, clocks[-1], "the gradient's norm is inf", 48, 96, 1, 0.5),
+    ]
+    writer = EventWriter(run, "faulty")
+    for event in events:
+        writer.write(event)
+    writer.close()
+    after = read_run(run)
+    assert after.clock == back
+    write_report([run], tmp_path / "page.html")
+    page = Checker()
+    page.feed((tmp_path / "page.html").read_text(encoding="utf-8"))
+    for words in ("step skipped", "the loss is nan", "went back", f"{back:,} from {clocks[-1]:,}", "inf"):
+        assert words in page.seen

@@ -9,12 +9,15 @@ from rich.console import Console
 
 from flyweight.events import (
     CheckpointSaved,
+    LossSpike,
     Notice,
+    RolledBack,
     RunFinished,
     RunStarted,
     Sampled,
     StageEntered,
     StepDone,
+    StepSkipped,
     Validated,
 )
 from flyweight.training.sinks.dashboard import Dashboard, sparkline
@@ -37,6 +40,9 @@ EVENTS = [
     ),
     Sampled(6400, "", "once <b>upon</b> a [time]"),
     CheckpointSaved(50, 6400, "checkpoints/tokens-000000000006400", True, 0.1),
+    LossSpike(50, 6400, 9.5, 11.5),
+    StepSkipped(50, 6400, "the loss is nan", float("nan"), 1.0, 200, 204, 1),
+    RolledBack(40, 5120, 6400, "the gradient's norm is inf", 160, 204, 1, 0.1),
     RunFinished(50, 6400, "interrupted", 5.0),
 ]  # fmt: skip
 
@@ -54,6 +60,9 @@ def test_plain_lines_say_what_happened(capsys):
         "bits per byte at 0 tokens: one 7.125  two 6.500",
         "50.0%  loss 4.0000  lr 3.00e-03  grad 0.75  1,280 tokens/s (33% of peak)  5 s left",
         "saved checkpoints/tokens-000000000006400 (milestone)",
+        "loss spike at 6,400 tokens: 9.5000, 11.5 robust standard deviations",
+        "step 51 skipped at 6,400 tokens: the loss is nan; sequences 200 to 203 of the order are passed over",
+        "back from 6,400 to 5,120 tokens: the gradient's norm is inf; sequences 160 to 203",
         "interrupted at 6,400 tokens",
     ):
         assert expected in text
@@ -75,6 +84,7 @@ def test_the_dashboard_shows_the_promised_numbers():
         "3.00e-03",
         "one 75.0%",
         "5 s left",
+        "1 steps skipped, 1 times back to a checkpoint",
     ):
         assert expected in text
     assert "once <b>upon</b> a [time]" in text  # markup in a sample is text, not markup
@@ -108,6 +118,9 @@ def test_tensorboard_files_hold_the_scalars(tmp_path):
     read = EventAccumulator(str(tmp_path / "tensorboard"))
     read.Reload()
     losses = read.Scalars("train/loss")
-    assert [(point.step, round(point.value, 4)) for point in losses][-1] == (6400, 4.0)
+    assert [(point.step, round(point.value, 4)) for point in losses][-1] == (
+        5120,
+        4.2,
+    )  # what was undone is hidden
     assert read.Scalars("mixture/one")[0].value == 0.75
     assert read.Scalars("bits_per_byte/two")[0].value == 6.5

@@ -19,10 +19,14 @@ _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR,
 
 def _is_full_disk(error: BaseException) -> bool:
     """Whether `error` says that no space is left; safetensors wraps the number in its message."""
-    full = (errno.ENOSPC, errno.EDQUOT)
+    return _is(error, errno.ENOSPC, errno.EDQUOT)
+
+
+def _is(error: BaseException, *numbers: int) -> bool:
+    """Whether `error` is one of these errors of the operating system, be it wrapped by safetensors."""
     if isinstance(error, OSError):
-        return error.errno in full
-    return any(f"(os error {number})" in str(error) for number in full)
+        return error.errno in numbers
+    return any(f"(os error {number})" in str(error) for number in numbers)
 
 
 @contextlib.contextmanager
@@ -37,6 +41,12 @@ def explain_write_errors(path: Path) -> Iterator[None]:
             raise UserError(
                 f"{path}: the disk is full, so this could not be saved; everything saved before is "
                 f"intact. Free some space and run the same command again."
+            ) from error
+        if _is(error, errno.EFBIG):
+            raise UserError(
+                f"{path}: a file here may not grow as large as this one has to (the limit of the file system, or "
+                f"of `ulimit -f`), so this could not be saved; everything saved before is intact. Raise the limit "
+                f"or name a folder elsewhere, and run the same command again."
             ) from error
         if isinstance(error, OSError) and error.errno in _REFUSED:
             raise UserError(f"{path}: this place cannot be written ({error.strerror}).") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from flyweight.cli.options import (
     print_json,
     recipe_of,
 )
+
+if TYPE_CHECKING:
+    from flyweight.recipe import Recipe
 
 app = typer.Typer()
 
@@ -79,6 +82,13 @@ def train(
         str | None,
         typer.Option("--from", metavar="RUN@TOKENS", help="Start a new run from another run's checkpoint."),
     ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Run one real step of every stage, one save, one export; say what a run will need.",
+        ),
+    ] = False,
     scaled: Scaled = None,
     factor: Factor = 1,
 ) -> None:
@@ -87,13 +97,30 @@ def train(
     from flyweight.training import train as train_run
 
     loaded = recipe_of(recipe, overrides, scaled, factor)
+    folder = corpus or Path("corpora") / loaded.name
+    if dry_run:
+        if run is not None or start_from is not None:
+            raise UserError(
+                "--dry-run leaves nothing behind and starts from nothing; take --run and --from away."
+            )
+        rehearse(loaded, folder)
+        return
     with StageProgress() as progress:
-        shards = prepare_corpus(loaded, corpus or Path("corpora") / loaded.name, progress)
+        shards = prepare_corpus(loaded, folder, progress)
     for line in shards.summary():
         print(line)
     result = train_run(loaded, shards, run or Path("runs") / loaded.name, start_from=start_from)
     state = "finished" if result.finished else "stopped; the same command goes on from here"
     print(f"{state}: {result.checkpoint}")
+
+
+def rehearse(recipe: Recipe, corpus: Path) -> None:
+    """Rehearse a recipe and print what it will need."""
+    from flyweight.planning import dry_run, render_dry_run
+
+    with StageProgress() as progress:
+        result = dry_run(recipe, corpus, progress=progress)
+    Console().print(render_dry_run(result))
 
 
 @app.command()

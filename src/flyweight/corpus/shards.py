@@ -228,13 +228,19 @@ class LazyArray:
     def __init__(self, folder: Path, file: ArrayFile) -> None:
         """Check `file`, as `check_array` does."""
         check_array(folder, file)
+        self._folder, self._file = folder, file
         self._place = (folder / file.name, file.item_bytes, file.items)
 
     def __len__(self) -> int:
         return self._place[2]
 
     def __getitem__(self, part: slice) -> np.ndarray:
-        return _recently_mapped(*self._place)[part]
+        """The items of `part`; a file that has vanished or was cut off since is told as `check_array` tells it."""
+        try:
+            return _recently_mapped(*self._place)[part]
+        except (OSError, ValueError):
+            check_array(self._folder, self._file)
+            raise
 
 
 def checksum(path: Path) -> str:

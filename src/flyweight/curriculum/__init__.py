@@ -2,6 +2,7 @@
 
 from flyweight.curriculum.batches import read_batch
 from flyweight.curriculum.inspection import Inspection, Passage, inspect_sequence
+from flyweight.curriculum.journal import Journal, Stretch
 from flyweight.curriculum.mixture import ROW, UNIT, Mixture, fixed_point_weights, planned_tokens_by_source
 from flyweight.curriculum.order import Order, OrderState, Sequence
 from flyweight.curriculum.permutation import KeyedPermutation
@@ -11,6 +12,7 @@ __all__ = [
     "ROW",
     "UNIT",
     "Inspection",
+    "Journal",
     "KeyedPermutation",
     "Mixture",
     "Order",
@@ -20,6 +22,7 @@ __all__ = [
     "Segment",
     "Sequence",
     "Step",
+    "Stretch",
     "compile_segments",
     "fixed_point_weights",
     "inspect_sequence",

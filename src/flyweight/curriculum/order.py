@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from flyweight.base import UserError, derive_seed
+from flyweight.curriculum.journal import Journal
 from flyweight.curriculum.mixture import ROW, Mixture
 from flyweight.curriculum.permutation import KeyedPermutation
 from flyweight.curriculum.segments import Schedule, Step
@@ -20,8 +21,8 @@ class Sequence:
     """Where one training sequence lies: tokens start ... start+length of a source's ring.
 
     The inputs are `length` tokens from `start`, the targets the same shifted by one, so that
-    length + 1 tokens are read. `draw` counts the sequences of this source at this length, and `window`
-    is the place of this one among the epoch's windows.
+    length + 1 tokens are read. `number` counts what is trained on; `draw` counts the sequences of this
+    source at this length, and `window` is the place of this one among the epoch's windows.
     """
 
     number: int
@@ -35,14 +36,16 @@ class Sequence:
 
 @dataclass(frozen=True)
 class OrderState:
-    """What makes seeking to one sequence O(1) after a restart: counts that the walk came to."""
+    """What was passed over, and what makes seeking O(1) after a restart: counts that the walk came to."""
 
     block: int = 0
     """Of mixture.ROW sequences."""
     counts: tuple[int, ...] = ()
     """Sequences by source before that block."""
     segments: tuple[tuple[int, ...], ...] = ()
-    """The same before each segment that has begun."""
+    """The same before each segment, and each stretch that was passed over, that has begun."""
+    skipped: tuple[tuple[int, int, int], ...] = ()
+    """The journal: (first, end, sequence length) of each stretch of the order that was passed over."""
 
 
 class Order:
@@ -58,6 +61,9 @@ class Order:
     comes twice within an epoch. Draws are counted by source and T, so changes of batch size or
     mixture do not restart them.
 
+    `journal` says which places of the order were passed over: sequence n of the run stands n + skipped
+    places down the order, whose sources and draws are counted place by place.
+
     Raises:
         UserError: a source is shorter than one sequence.
     """
@@ -67,7 +73,8 @@ class Order:
         self.mixture = Mixture(recipe.training, self.schedule)
         self._seed = recipe.seed
         self._tokens = dict(source_tokens)
-        self._segment_counts: dict[int, np.ndarray] = {}
+        self.journal = Journal()
+        self._counts_at: dict[int, np.ndarray] = {}
         longest = max(segment.sequence_length for segment in self.schedule.segments)
         for source in self.mixture.sources:
             if source not in self._tokens:
@@ -85,38 +92,49 @@ class Order:
         phase = derive_seed(self._seed, "phase", source, length, epoch) % tokens
         return KeyedPermutation(tokens // length, self._seed, "order", source, length, epoch), phase
 
-    def _counts_at_segment(self, index: int) -> np.ndarray:
-        if index not in self._segment_counts:
-            first = self.schedule.segments[index].first_sequence
-            self._segment_counts[index] = self.mixture.counts_before(first)
-        return self._segment_counts[index]
+    def _counts(self, place: int) -> np.ndarray:
+        """Sequences of each source before a place where a stretch begins: remembered."""
+        if place not in self._counts_at:
+            self._counts_at[place] = self.mixture.counts_before(place)
+        return self._counts_at[place]
 
-    def _draws_before(self, sequence: int) -> np.ndarray:
-        """Draws of each source at the sequence length of `sequence`, before it: int64 (sources,)."""
-        segments = self.schedule.segments
-        here = segments.index(self.schedule.segment_of_sequence(sequence))
-        draws = self.mixture.counts_before(sequence) - self._counts_at_segment(here)
-        for earlier in range(here):
-            if segments[earlier].sequence_length == segments[here].sequence_length:
-                draws = draws + self._counts_at_segment(earlier + 1) - self._counts_at_segment(earlier)
+    def _draws_before(self, place: int, length: int) -> np.ndarray:
+        """Draws of each source at sequence length `length` before a place: int64 (sources,)."""
+        draws = np.zeros(len(self.mixture.sources), np.int64)
+        for part in self.journal.stretches(self.schedule, place):
+            if part.sequence_length == length:
+                end = self.mixture.counts_before(place) if part.end == place else self._counts(part.end)
+                draws = draws + end - self._counts(part.first)
         return draws
 
     def sequences(self, first: int, count: int) -> list[Sequence]:
-        """Sequences first ... first+count-1, which must lie in one segment."""
+        """Sequences first ... first+count-1 of the run, which must be of one length."""
         if count == 0:
             return []
         length = self.schedule.segment_of_sequence(first).sequence_length
         assert self.schedule.segment_of_sequence(first + count - 1).sequence_length == length
-        draws = self._draws_before(first)
+        result: list[Sequence] = []
+        while len(result) < count:
+            number = first + len(result)
+            place = self.journal.place(number)
+            room = min(
+                (part.first - place for part in self.journal.skipped if part.first > place), default=count
+            )
+            result += self._drawn(number, place, min(room, count - len(result)), length)
+        return result
+
+    def _drawn(self, number: int, place: int, count: int, length: int) -> list[Sequence]:
+        """The `count` sequences at places from `place` on, the first of which is the run's sequence `number`."""
+        draws = self._draws_before(place, length)
         result = []
-        for offset, index in enumerate(self.mixture.sources_of(first, count)):
+        for offset, index in enumerate(self.mixture.sources_of(place, count)):
             source, draw = self.mixture.sources[index], int(draws[index])
             draws[index] += 1
             epoch, position = divmod(draw, self.windows(source, length))
             permutation, phase = self._epoch(source, length, epoch)
             window = permutation(position)
             start = (phase + window * length) % self._tokens[source]
-            result.append(Sequence(first + offset, source, start, length, draw, epoch, window))
+            result.append(Sequence(number + offset, source, start, length, draw, epoch, window))
         return result
 
     def windows(self, source: str, length: int) -> int:
@@ -134,19 +152,47 @@ class Order:
         return self.sequences(step.sequence + begin, end - begin)
 
     def realised(self, sequence: int) -> dict[str, int]:
-        """How many of the sequences before `sequence` come from each source."""
-        counts = self.mixture.counts_before(sequence)
+        """How many of the run's sequences before `sequence` come from each source; skipped ones do not count."""
+        place = self.journal.place(sequence)
+        counts = self.mixture.counts_before(place)
+        for part in self.journal.skipped:
+            if part.first < place:
+                counts = counts - self._counts(part.end) + self._counts(part.first)
         return dict(zip(self.mixture.sources, map(int, counts), strict=True))
+
+    def pass_over(self, step: Step) -> tuple[int, int]:
+        """Journal that the data of `step` was passed over: the step takes what follows in the order instead.
+
+        Returns the places (first, end) that were passed over.
+        """
+        first = self.journal.place(step.sequence)
+        end = first + step.batch_size
+        self.journal = self.journal.passing_over(self.schedule, first, end, step.sequence_length)
+        return first, end
+
+    def go_back(self, sequence: int, journal: Journal, reached: int) -> tuple[int, int]:
+        """Journal that all which was drawn since the run stood at `sequence` with `journal` was passed over.
+
+        `reached` is the sequence at which it stands now. Returns the places (first, end) passed over.
+        """
+        first, end = sequence + journal.sequences, reached + self.journal.sequences
+        self.journal = self.journal.passing_over(self.schedule, first, end)
+        return first, end
 
     def state(self, sequence: int) -> OrderState:
         """What a checkpoint before `sequence` keeps; see `restore`."""
-        block = sequence // ROW
-        begun = [i for i, s in enumerate(self.schedule.segments) if s.first_sequence <= sequence]
-        segments = tuple(tuple(int(c) for c in self._counts_at_segment(i)) for i in begun)
-        return OrderState(block, self.mixture.row(block), segments)
+        place = self.journal.place(sequence)
+        block = place // ROW
+        begun = self.journal.stretches(self.schedule, place + 1)
+        rows = tuple(tuple(int(c) for c in self._counts(part.first)) for part in begun)
+        return OrderState(block, self.mixture.row(block), rows, self.journal.rows())
 
     def restore(self, state: OrderState) -> None:
-        """Take over what an earlier walk of the same order came to. Speeds up seeking, changes nothing."""
-        if state.counts:
-            self.mixture.remember_row(state.block, tuple(state.counts))
-            self._segment_counts.update((i, np.array(row)) for i, row in enumerate(state.segments))
+        """Take over the journal, and what an earlier walk of the same order came to, which only speeds up seeking."""
+        self.journal = Journal.of(state.skipped)
+        if not state.counts:
+            return
+        self.mixture.remember_row(state.block, tuple(state.counts))
+        stretches = self.journal.stretches(self.schedule, (state.block + 1) * ROW)
+        for part, row in zip(stretches, state.segments, strict=False):
+            self._counts_at[part.first] = np.array(row)

@@ -4,12 +4,15 @@ from flyweight.events.record import EVENTS_FILE, EventWriter, read_events
 from flyweight.events.types import (
     CheckpointSaved,
     Event,
+    LossSpike,
     Notice,
+    RolledBack,
     RunFinished,
     RunStarted,
     Sampled,
     StageEntered,
     StepDone,
+    StepSkipped,
     Validated,
 )
 
@@ -18,12 +21,15 @@ __all__ = [
     "CheckpointSaved",
     "Event",
     "EventWriter",
+    "LossSpike",
     "Notice",
+    "RolledBack",
     "RunFinished",
     "RunStarted",
     "Sampled",
     "StageEntered",
     "StepDone",
+    "StepSkipped",
     "Validated",
     "read_events",
 ]

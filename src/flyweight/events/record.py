@@ -95,5 +95,15 @@ def read_events(run_folder: Path) -> list[dict[str, Any]]:
                     for old in history
                     if old["kind"] != "run_finished" and old.get("clock", -1) <= resumed
                 ]
+            elif event["kind"] == "rolled_back":
+                history = [old for old in history if old.get("clock", -1) <= event["clock"]]
+            elif (
+                event["kind"] == "step_skipped"
+            ):  # an attempt that goes on from this very clock skips it again
+                history = [old for old in history if not _is_same_skip(old, event)]
             history.append(event)
     return history
+
+
+def _is_same_skip(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    return all(one.get(key) == two[key] for key in ("kind", "clock", "first"))

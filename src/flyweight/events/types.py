@@ -87,6 +87,48 @@ class CheckpointSaved(Event):
 
 
 @dataclass(frozen=True)
+class LossSpike(Event):
+    """A step was taken although its loss is `deviation` robust standard deviations above those before."""
+
+    kind: ClassVar[str] = "loss_spike"
+    step: int
+    clock: int
+    loss: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class StepSkipped(Event):
+    """The step at this clock left the weights alone; its data, places first ... end-1 of the order, is passed over."""
+
+    kind: ClassVar[str] = "step_skipped"
+    step: int
+    clock: int
+    reason: str
+    loss: float
+    grad_norm: float
+    first: int
+    end: int
+    in_a_row: int
+
+
+@dataclass(frozen=True)
+class RolledBack(Event):
+    """The run went back to `clock` from `failed_at`; places first ... end-1 of the order are passed over."""
+
+    kind: ClassVar[str] = "rolled_back"
+    step: int
+    clock: int
+    failed_at: int
+    reason: str
+    first: int
+    end: int
+    rollbacks: int
+    """Times in a row without getting past where it failed."""
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Sampled(Event):
     """Text that the model wrote at this clock."""
 

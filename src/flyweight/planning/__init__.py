@@ -1,5 +1,7 @@
 """What a run will cost and do, before a cent is spent."""
 
+from flyweight.planning.dry_run import DryRun, StageTrial, dry_run
+from flyweight.planning.dry_run_rendering import render_dry_run
 from flyweight.planning.memory import Memory
 from flyweight.planning.plan import Plan, plan_recipe
 from flyweight.planning.realised import Realised, realised_tokens
@@ -10,14 +12,18 @@ from flyweight.planning.timelines import plot_timelines, timeline_panels, timeli
 
 __all__ = [
     "Disk",
+    "DryRun",
     "Memory",
     "Overlap",
     "Plan",
     "Realised",
+    "StageTrial",
+    "dry_run",
     "plan_recipe",
     "plot_timelines",
     "realised_tokens",
     "render",
+    "render_dry_run",
     "timeline_panels",
     "timelines_figure",
 ]

@@ -31,7 +31,8 @@ def render(plan: Plan) -> RenderableType:
     return Group(Text(plan.name, style="bold"), *parts)
 
 
-def _table(title: str, *columns: str) -> Table:
+def new_table(title: str, *columns: str) -> Table:
+    """A small table without lines; all columns but the first hold numbers."""
     table = Table(
         title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
@@ -63,11 +64,11 @@ def format_duration(seconds: float) -> str:
     for unit, size in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= (2 if unit == "days" else 1) * size:
             return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
+    return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
 
 
 def _parameters(plan: Plan) -> Table:
-    table = _table("Parameters", "part", "count", "share")
+    table = new_table("Parameters", "part", "count", "share")
     counts = plan.parameters
     layers = counts["blocks"] // counts["per_block"]
     for name, label in (
@@ -84,7 +85,7 @@ def _parameters(plan: Plan) -> Table:
 
 def _sources(plan: Plan) -> RenderableType:
     """One row a source; columns about which nothing is known are left out."""
-    table = _table("Tokens by source", "source", *_source_columns(plan))
+    table = new_table("Tokens by source", "source", *_source_columns(plan))
     for name, tokens in plan.tokens["by_source"].items():
         cells: list[str | Text] = [Text(name), f"{tokens:,}", f"{tokens / plan.tokens['total']:.2%}"]
         if plan.realised is not None:
@@ -118,7 +119,7 @@ def _share(tokens: Mapping[str, float], name: str) -> str:
 
 
 def _segments(plan: Plan) -> Table:
-    table = _table(
+    table = new_table(
         "Stretches", "from step", "from", "steps", "batch", "sequence", "tokens a step", "FLOPs a token"
     )
     for part in plan.segments:
@@ -137,7 +138,7 @@ def _segments(plan: Plan) -> Table:
 def _space(plan: Plan) -> Table:
     memory, disk = plan.memory, plan.disk
     sequences = "1 sequence" if memory.micro_batch == 1 else f"{memory.micro_batch} sequences"
-    table = _table("Space", "memory", "", "disk", "")
+    table = new_table("Space", "memory", "", "disk", "")
     table.columns[2].justify = "left"
     left = [
         ("weights", memory.weights),
@@ -164,7 +165,7 @@ def _space(plan: Plan) -> Table:
 
 def _overlaps(plan: Plan) -> Table:
     """Overlaps of all sources together, by change; the JSON has them by source."""
-    table = _table("Expected to be met again", "from", "sequence", "sequences", "tokens")
+    table = new_table("Expected to be met again", "from", "sequence", "sequences", "tokens")
     changes: dict[tuple[int, int], list[float]] = {}
     for overlap in plan.overlaps or []:
         sums = changes.setdefault((overlap.clock, overlap.sequence_length), [0.0, 0.0])

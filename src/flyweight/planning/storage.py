@@ -44,7 +44,7 @@ def disk_space(recipe: Recipe, schedule: Schedule, corpus_tokens: Mapping[str, i
     weights = FLOAT32 * parameter_counts(recipe.model)["total"]
     kinds = {knot.kind for knot in recipe.training.optimizer}
     checkpoint = weights + FLOAT32 * max(optimizer_values(recipe, kind) for kind in kinds)
-    kept, saved = _checkpoints(recipe, schedule)
+    kept, saved = saved_checkpoints(recipe, schedule)
     return Disk(
         shards=token_bytes * tokens,
         checkpoints=checkpoint * min(saved, kept + 1),
@@ -55,7 +55,7 @@ def disk_space(recipe: Recipe, schedule: Schedule, corpus_tokens: Mapping[str, i
     )
 
 
-def _checkpoints(recipe: Recipe, schedule: Schedule) -> tuple[int, int]:
+def saved_checkpoints(recipe: Recipe, schedule: Schedule) -> tuple[int, int]:
     """Checkpoints that are kept, and checkpoints that are written, in a run without interruption."""
     execution, end = recipe.execution, schedule.tokens
     milestones = {schedule.first_step_from(clock) for clock in execution.milestones if 0 < clock < end} - {

@@ -24,7 +24,7 @@ from flyweight.recipe.schema import (
     Tokenizer,
 )
 from flyweight.recipe.timeline import WSD, Knot, Timeline
-from flyweight.recipe.training import AdamW, Muon, Training
+from flyweight.recipe.training import AdamW, Guard, Muon, Training
 from flyweight.recipe.units import format_bytes, format_tokens, parse_bytes, parse_tokens
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Evaluation",
     "EvaluationSet",
     "Execution",
+    "Guard",
     "Knot",
     "Model",
     "Muon",

@@ -67,6 +67,25 @@ class Muon(Frozen):
     part by part, with the update's scale from each part's own shape."""
 
 
+class Guard(Frozen):
+    """What a run does about steps that go wrong. A step whose loss or gradient is not finite is always skipped:
+    the weights stay, its data is passed over."""
+
+    rollback_after: int = Field(default=3, ge=1)
+    """Steps skipped in a row, for whatever reason, after which the run goes back to its last checkpoint and
+    passes over all data that was drawn since."""
+    most_rollbacks: int = Field(default=3, ge=1)
+    """How often a run goes back without getting past where it failed (by as much as going back cost); one
+    fault more ends it."""
+    spike: Literal["ignore", "warn", "skip", "rollback"] = "warn"
+    """What follows a step whose loss is far above those before: nothing, a line in the log, or, before the
+    weights are changed by it, a skip of the step or a return to the last checkpoint."""
+    spike_threshold: float = Field(default=8.0, gt=0)
+    """How far above: in robust standard deviations (1.4826 times the median distance from the median)."""
+    spike_window: int = Field(default=128, ge=8)
+    """Steps before, since the stage began, whose losses are compared with; a spike is told from half of it on."""
+
+
 RoleName = Literal["embedding", "hidden", "output", "readout", "gain"]
 
 
@@ -97,6 +116,8 @@ class Training(Frozen):
     """Coefficient of the mean squared log-partition added to the loss (PaLM, arXiv 2204.02311)."""
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
+    guard: Guard = Guard()
+    """What happens to steps whose loss or gradient is not finite, or whose loss spikes."""
 
     @model_validator(mode="before")
     @classmethod

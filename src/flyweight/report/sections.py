@@ -31,6 +31,7 @@ def run_sections(run: RunRecord) -> list[Html]:
         section("Data", figures.grid([figures.mixture_svg(run)]), *_sources(run, plan)),
         section("Plan", _cost(plan), figures.grid(figures.timeline_figures(run), small=True)),
         section("Samples", *_samples(run)),
+        section("Faults", _faults(run)),
         section("Notices", _notices(run)),
         section("Record", *_record(run)),
         section(
@@ -205,6 +206,28 @@ def _sample(title: str, prompt: str, text: str) -> Html:
 def _notices(run: RunRecord) -> Html:
     messages = list(dict.fromkeys(event["message"] for event in run.of("notice")))
     return h("ul", [h("li", message) for message in messages]) if messages else Html()
+
+
+def _faults(run: RunRecord) -> Html:
+    """Loss spikes, skipped steps and returns to a checkpoint, oldest first; nothing where none is on record."""
+    kinds = {"loss_spike": "loss spike", "step_skipped": "step skipped", "rolled_back": "went back"}
+    rows = []
+    for event in run.events:
+        if event["kind"] not in kinds:
+            continue
+        why = (
+            event.get("reason")
+            or f"{event['deviation']:.1f} robust standard deviations above the steps before"
+        )
+        passed = f"{event['end'] - event['first']:,}" if "end" in event else ""
+        clock = f"{event['clock']:,}" + (f" from {event['failed_at']:,}" if "failed_at" in event else "")
+        rows.append([kinds[event["kind"]], clock, passed, why])
+    if not rows:
+        return Html()
+    head, tail = rows[:MANY_ROWS], rows[MANY_ROWS:]
+    columns = ["what", "clock", "sequences passed over", "why"]
+    more = h("details", h("summary", f"{len(tail)} more"), table(columns, tail)) if tail else Html()
+    return h("div", table(columns, head), more)
 
 
 def _record(run: RunRecord) -> list[Html]:

@@ -45,7 +45,8 @@ def inspect_run(run: Path, number: int, corpus: Path | None = None) -> RunSequen
 
     Args:
         run: the run's folder.
-        number: from 0. Training skips no sequence, so this is the place in the order of the data too.
+        number: from 0, counting what was trained on; what the run passed over (its journal, in the newest
+            checkpoint) has no number.
         corpus: the token shards that the run was trained on; where not given, they are looked for in
             corpora/NAME and beside the run's folder.
 
@@ -60,6 +61,8 @@ def inspect_run(run: Path, number: int, corpus: Path | None = None) -> RunSequen
     before = [state for state in states if state.get("sequence", 0) <= number and state.get("order")]
     if before:  # the walk to a far sequence starts at the newest checkpoint before it
         order.restore(OrderState(**before[-1]["order"]))
+    if states and states[-1].get("order"):
+        order.restore(OrderState(**states[-1]["order"]))
     found = inspect_sequence(recipe, shards, number, order)
     return RunSequence(found, tuple(_notes(record, found)))
 

@@ -30,6 +30,9 @@ class State:
     """Fingerprint of the token shards."""
     milestone: bool
     order: dict[str, Any] = field(default_factory=dict)
+    """What was passed over, and where the walk of the mixture stands."""
+    guard: dict[str, Any] = field(default_factory=dict)
+    """What the guard remembers: the losses that a spike is told by, and what was skipped in a row."""
     format: int = layout.CHECKPOINT_FORMAT
 
 
@@ -66,16 +69,29 @@ def save_checkpoint(
     return path
 
 
+def rewrite_state(path: Path, state: State) -> None:
+    """Replace the state of a checkpoint; its tensors stay.
+
+    Raises:
+        UserError: the disk is full; the checkpoint is as it was.
+    """
+    write_json(path / layout.STATE_FILE, asdict(state))
+
+
 def prune_checkpoints(run: Path, keep: int) -> list[Path]:
     """Delete all but the newest `keep` checkpoints and the milestones; what was deleted comes back."""
     ordinary = [path for _, path in list_checkpoints(run) if _may_go(path)]
     deleted = ordinary[:-keep]
     for path in deleted:
-        # Renamed first: a kill in the middle of deleting must not leave half a checkpoint under its name.
-        gone = path.with_name(f".{path.name}.old.tmp")
-        path.rename(gone)
-        shutil.rmtree(gone)
+        delete_checkpoint(path)
     return deleted
+
+
+def delete_checkpoint(path: Path) -> None:
+    """Delete a checkpoint, renamed first: a kill in between must not leave half of one under its name."""
+    gone = path.with_name(f".{path.name}.old.tmp")
+    path.rename(gone)
+    shutil.rmtree(gone)
 
 
 def _may_go(path: Path) -> bool:

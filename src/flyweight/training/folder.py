@@ -111,7 +111,8 @@ def _refuse_foreign(run: Path) -> None:
 
 def _sweep(run: Path) -> None:
     """Remove what a kill in the middle of writing or deleting left behind."""
-    for leftover in (*run.glob(".*.tmp"), *(run / layout.CHECKPOINTS_FOLDER).glob(".*.tmp")):
+    checkpoints = run / layout.CHECKPOINTS_FOLDER
+    for leftover in (*run.glob(".*.tmp"), *checkpoints.glob(".*.tmp"), *checkpoints.glob("*/.*.tmp")):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

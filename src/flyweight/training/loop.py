@@ -18,11 +18,13 @@ from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
 from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints, save_checkpoint
 from flyweight.training.folder import Start
+from flyweight.training.guard import Guard
 from flyweight.training.interrupt import Interruption
 from flyweight.training.objective import Loss, training_loss
 from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.precision import convert_to_float8
+from flyweight.training.recovery import roll_back, settle
 from flyweight.training.sinks import Sinks
 from flyweight.training.tiers import accelerate, uncompiled
 
@@ -46,8 +48,8 @@ class _Window:
 class Trainer:
     """A run in memory: decoder, optimizer and clock, moved on step by step.
 
-    The whole state of a run is its clock, the weights and the optimizer; everything else is a pure
-    function of recipe, corpus and clock.
+    The whole state of a run is its clock, the journal of what it passed over, the weights, the optimizer
+    and what its guard remembers; everything else is a pure function of recipe, corpus and clock.
     """
 
     def __init__(
@@ -57,20 +59,31 @@ class Trainer:
         self.order = Order(recipe, {name: stream.tokens for name, stream in corpus.train.items()})
         self.schedule = self.order.schedule
         self.device = torch.device(plan.device)
-        self.decoder = Decoder(recipe.model, recipe.parametrization).initialize(recipe.seed).to(self.device)
+        self.guard = Guard(recipe.training.guard)
+        self.start = start
+        self.decoder = Decoder(recipe.model, recipe.parametrization).to(self.device)
         self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
         accelerate(self.decoder, plan.attention, plan.compiled)
-        self.step = self._first_step(start)
-        self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
-        if start.checkpoint is not None and start.state is not None:
-            same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
-            load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None, self.float8)
+        self.stand_at(start)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)
             for segment in self.schedule.segments
         }
         self._stage: tuple[int, int, str] | None = None
         self._warm_up()
+
+    def stand_at(self, start: Start) -> None:
+        """Take over clock, weights, optimizer, journal and guard of a checkpoint, or of a run's beginning."""
+        self.step = self._first_step(start)
+        self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
+        if start.checkpoint is not None and start.state is not None:
+            same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
+            load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None, self.float8)
+        else:
+            fresh = Decoder(self.recipe.model, self.recipe.parametrization).initialize(self.recipe.seed)
+            self.decoder.load_state_dict(fresh.state_dict())
+            self.float8.reset()
+        self.guard.restore(start.state.guard if start.state and not start.from_other_run else {})
 
     def _warm_up(self) -> None:
         """One pass over nothing in particular, and its gradients thrown away.
@@ -98,10 +111,10 @@ class Trainer:
         )
 
     def _first_step(self, start: Start) -> Step:
+        carried = start.state.order if start.state is not None and start.same_order else {}
+        self.order.restore(OrderState(**carried))
         if start.state is None:
             return self.schedule.step(0)
-        if start.same_order:
-            self.order.restore(OrderState(**start.state.order))
         try:
             return self.schedule.step_at_clock(start.state.clock)
         except ValueError:
@@ -133,16 +146,32 @@ class Trainer:
         """Whether every step of the recipe is done."""
         return self.step.step >= self.schedule.steps
 
+    @property
+    def validation_is_due(self) -> bool:
+        """Whether the recipe asks for a validation at this clock: before the first step, and every so many tokens."""
+        if not self.step.step:
+            return True
+        return _passes(self.recipe.evaluation.every, self.schedule.step(self.step.step - 1), self.step)
+
     def train(self, interruption: Interruption, stop_after: int | None = None) -> None:
         """Take steps until the recipe ends, `stop_after` tokens are reached, or a signal asks to stop."""
-        execution, evaluation = self.recipe.execution, self.recipe.evaluation
+        execution = self.recipe.execution
         window = _Window.new()
         self.decoder.train()
-        while not (self.finished or interruption.requested or (stop_after and self.step.clock >= stop_after)):
+
+        def ends() -> bool:
+            return (
+                self.finished or interruption.requested or bool(stop_after and self.step.clock >= stop_after)
+            )
+
+        while not ends():
             before = self.step
-            self._enter_stage(before)
+            self.enter(before)
             rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
-            self._take_step(before, rates, window)
+            if not self._take_step(before, rates, window):
+                if self.step.step < before.step:  # the run went back
+                    window = _Window.new()
+                continue
             self.step = self.schedule.step(before.step + 1)
             if self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
                 self._log(before, rates, window)
@@ -154,8 +183,14 @@ class Trainer:
                 self._log(before, rates, window)
                 window = _Window.new()
             paused = time.perf_counter()
-            if _passes(evaluation.every, before, self.step) and not self.finished:
-                self.validate()
+            if (saving or ends()) and not self.is_sound():
+                roll_back(self, "the weights are no longer finite")
+                window = _Window.new()
+                continue
+            if self.validation_is_due and not self.finished and not interruption.requested:
+                with interruption.breaking_off():  # the attempt that goes on from here makes up for it
+                    self.validate()
+                self.decoder.train()
             if saving and not self.finished:
                 self.save(milestone)
             window.since += time.perf_counter() - paused
@@ -163,7 +198,8 @@ class Trainer:
             before = self.schedule.step(self.step.step - 1)
             self._log(before, rates_by_role(self.recipe.training, self.decoder, before.middle), window)
 
-    def _enter_stage(self, step: Step) -> None:
+    def enter(self, step: Step) -> None:
+        """Announce a stage where one begins, and give it its fresh optimizer where that changes."""
         kind = self._optimizer_kind(step.clock)
         if self._optimizer_changes_at(step):
             self.optimizer = self._new_optimizer(kind)
@@ -172,22 +208,59 @@ class Trainer:
             self.sinks.emit(StageEntered(step.step, step.clock, *stage))
             self._stage = stage
 
-    def _take_step(self, step: Step, rates: dict[Role, float], window: _Window) -> None:
-        """Forward and backward over micro-batches, then one update. The loss is over the whole batch's targets."""
+    def _stage_key(self, step: Step) -> list[int]:
+        """Which segment, optimizer and mixture a step belongs to: losses of other ones do not compare."""
         training = self.recipe.training
-        tokens = read_batch(self.order.step_sequences(step), self.corpus.train)
-        z_coefficient = training.z_loss.at(step.clock)
-        targets = step.tokens
+        segment = self.schedule.segments.index(self.schedule.segment_of_step(step.step))
+        return [
+            segment,
+            *(
+                sum(knot.at <= step.clock for knot in knots)
+                for knots in (training.optimizer, training.mixture)
+            ),
+        ]
+
+    def _read(self, step: Step) -> torch.Tensor:
+        """The tokens of a step; where a shard is gone, what was learned so far is saved first."""
+        try:
+            return read_batch(self.order.step_sequences(step), self.corpus.train)
+        except UserError:
+            if step.step and self.is_sound():
+                self.save()
+            raise
+
+    def gradients(self, tokens: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add up the gradients of sequences (B, T+1) of a step, one micro-batch after another.
+
+        They are those of the mean loss over all targets of the step. Returns the sums over these sequences of the
+        cross-entropy in nats and of the squared log-partition, which stay on the device.
+        """
+        z_coefficient = self.recipe.training.z_loss.at(step.clock)
         cross_entropy = torch.zeros((), device=self.device)
         z = torch.zeros_like(cross_entropy)
         size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
         for rows in tokens.split(size):
             rows = rows.to(self.device, non_blocking=True)
             loss = self._loss(rows, z_coefficient)
-            (loss.total / targets).backward()
+            (loss.total / step.tokens).backward()
             cross_entropy += loss.cross_entropy
             z += loss.z
+        return cross_entropy, z
+
+    def _take_step(self, step: Step, rates: dict[Role, float], window: _Window) -> bool:
+        """Forward and backward over micro-batches, then one update, unless the guard forbids it.
+
+        The loss is over the whole batch's targets. Returns whether the step was taken.
+        """
+        training = self.recipe.training
+        cross_entropy, z = self.gradients(self._read(step), step)
+        targets = step.tokens
         norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
+        # The one read from the device in a step: the guard decides before the weights are changed.
+        loss, grad_norm = torch.stack([cross_entropy / targets, norm]).tolist()
+        verdict = self.guard.judge(loss, grad_norm, self._stage_key(step))
+        if not settle(self, step, verdict, loss, grad_norm):
+            return False
         self.optimizer.step(rates, training.weight_decay.at(step.clock))
         self.float8.end_step()
         window.cross_entropy.append(cross_entropy)
@@ -195,6 +268,7 @@ class Trainer:
         window.grad_norm.append(norm)
         window.targets += targets
         window.flops += targets * self._flops[step.sequence_length]
+        return True
 
     def _log(self, step: Step, rates: dict[Role, float], window: _Window) -> None:
         """Emit the mean over the steps since the last line; `step` is the last of them."""
@@ -220,12 +294,6 @@ class Trainer:
                 realised=self.order.realised(end.sequence),
             )
         )
-        if not loss < float("inf"):
-            raise UserError(
-                f"the loss became {loss} by step {end.step} ({end.clock:,} tokens); earlier checkpoints are kept. "
-                f"A lower learning rate or a longer warm-up usually mends this: start a new run with them, "
-                f"--run OTHER --from {self.run}@TOKENS."
-            )
 
     def validate(self, full: bool = False) -> dict[str, BitsPerByte]:
         """Measure bits per byte on each source's held-out text, and let the model write a little."""
@@ -257,10 +325,14 @@ class Trainer:
         self.decoder.train()
         return results
 
+    def is_sound(self) -> bool:
+        """Whether every weight is finite."""
+        return all(bool(value.isfinite().all()) for value in self.decoder.parameters())
+
     def save(self, milestone: bool = False) -> Path:
         """Write a checkpoint at the clock, then delete what is no longer to be kept."""
         begin = time.perf_counter()
-        if not all(bool(value.isfinite().all()) for value in self.decoder.parameters()):
+        if not self.is_sound():
             raise UserError(
                 f"the weights are no longer finite at {self.step.clock:,} tokens, so they are not saved; earlier "
                 f"checkpoints are kept."
@@ -273,6 +345,7 @@ class Trainer:
             corpus=self.corpus.fingerprint,
             milestone=milestone,
             order=asdict(self.order.state(self.step.sequence)),
+            guard=self.guard.to_dict(),
         )
         path = save_checkpoint(
             self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer, self.float8

@@ -58,7 +58,8 @@ def train(
         sinks: where events go beside events.jsonl; the terminal and TensorBoard by default.
 
     Raises:
-        UserError: the folder is another run's, the disk is full, the loss is not finite.
+        UserError: the folder is another run's, the disk is full, a shard is gone, or the guard has gone back
+            to a checkpoint as often as the recipe allows.
     """
     with locked_run(run), Interruption() as interruption:
         _attempt(recipe, corpus, run, start_from, stop_after, sinks, interruption)
@@ -101,13 +102,20 @@ def _attempt(
             out.emit(Notice(note))
         reason = "failed"
         try:
-            if start.state is None or start.from_other_run:
-                trainer.validate()
+            clock = trainer.step.clock
+            missed = trainer.validation_is_due and not trainer.finished and not _has_validation(run, clock)
+            if start.state is None or start.from_other_run or missed:
+                with interruption.breaking_off():
+                    trainer.validate()
             trainer.train(interruption, stop_after)
             if not _is_saved(run, trainer.step.clock):
                 trainer.save()
-            if trainer.finished and not _has_full_validation(run, trainer.step.clock):
-                trainer.validate(full=True)
+            measured = interruption.requested or _has_validation(run, trainer.step.clock, full=True)
+            if trainer.finished and not measured:
+                with (
+                    interruption.breaking_off()
+                ):  # the run is finished and saved; the next attempt measures it
+                    trainer.validate(full=True)
             reason = "finished" if trainer.finished else "interrupted"
         except Exception as error:
             reason = f"failed: {type(error).__name__}: {error}"
@@ -117,9 +125,9 @@ def _attempt(
             out.emit(RunFinished(trainer.step.step, trainer.step.clock, reason, seconds))
 
 
-def _has_full_validation(run: Path, clock: int) -> bool:
+def _has_validation(run: Path, clock: int, full: bool = False) -> bool:
     return any(
-        event["kind"] == "validated" and event["full"] and event["clock"] == clock
+        event["kind"] == "validated" and event["full"] >= full and event["clock"] == clock
         for event in read_events(run)
     )
 

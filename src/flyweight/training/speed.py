@@ -13,7 +13,7 @@ from flyweight.recipe import Recipe
 from flyweight.training.objective import training_loss
 from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan
 from flyweight.training.precision import convert_to_float8
-from flyweight.training.tiers import accelerate
+from flyweight.training.tiers import accelerate, without_compiling
 
 
 def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
@@ -21,10 +21,7 @@ def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
 
     Two passes to warm up, then as many as fit into `seconds`; the median counts.
     """
-    # A trial of seconds must not begin with a minute of compiling.
-    plan = resolve_plan(
-        recipe.model_copy(update={"execution": recipe.execution.model_copy(update={"compile": "off"})})
-    )
+    plan = resolve_plan(without_compiling(recipe))
     apply_plan(plan)
     device = torch.device(plan.device)
     decoder = Decoder(recipe.model, recipe.parametrization).initialize(0).to(device)

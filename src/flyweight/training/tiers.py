@@ -120,6 +120,11 @@ def _compiler_problem(device: torch.device) -> str | None:
     return None
 
 
+def without_compiling(recipe: Recipe) -> Recipe:
+    """The same recipe for a trial of seconds, which must not begin with a minute of compiling."""
+    return recipe.model_copy(update={"execution": recipe.execution.model_copy(update={"compile": "off"})})
+
+
 def accelerate(decoder: Decoder, attention: AttentionKernel, compiled: bool) -> None:
     """Set up `decoder`'s blocks as the plan says.
 

@@ -87,6 +87,14 @@ class Float8Layers:
         self._set_scales(torch.cat([merged[f"{name}/scale"] for name in self.layers]))
         self.discard_step()
 
+    def reset(self) -> None:
+        """Stand as at the beginning of a run, without a history."""
+        for layer in self.layers.values():
+            layer.settled = False
+        self.load_state_tensors(
+            {name: torch.zeros_like(value) for name, value in self.state_tensors().items()}
+        )
+
     def _clear_amaxes(self) -> None:
         for amax in self._amaxes:
             amax.zero_()

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from flyweight.events import CheckpointSaved, Event, Notice, RunFinished, Sampled, StepDone
 from flyweight.recipe import format_tokens
-from flyweight.training.sinks.progress import Progress, duration, one_line
+from flyweight.training.sinks.progress import Progress, duration, fault_line, one_line
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -51,6 +51,8 @@ class Dashboard:
             self._saved = event.path
         elif isinstance(event, Sampled):
             self._sample = event.text
+        elif fault := fault_line(event):
+            self._live.console.print(f"[red]{escape(fault)}[/]", highlight=False)
         elif isinstance(event, RunFinished):
             style = "green" if event.reason == "finished" else "yellow"
             self._live.console.print(
@@ -110,6 +112,9 @@ class Dashboard:
             table.add_row("learning rate", f"{last.learning_rate:.2e} · gradient {last.grad_norm:.2f}{shape}")
         if self._saved:
             table.add_row("checkpoint", self._saved)
+        if progress.skipped or progress.rollbacks:
+            faults = f"{progress.skipped} steps skipped, {progress.rollbacks} times back to a checkpoint"
+            table.add_row("faults", f"[red]{faults}[/]")
         return table
 
     def _mixture(self, last: StepDone) -> Text:

@@ -13,7 +13,7 @@ from flyweight.events import (
     Validated,
 )
 from flyweight.recipe import format_tokens
-from flyweight.training.sinks.progress import Progress, duration, one_line
+from flyweight.training.sinks.progress import Progress, duration, fault_line, one_line
 
 
 class PlainLines:
@@ -57,7 +57,7 @@ class PlainLines:
             return f"note: {event.message}"
         if isinstance(event, RunFinished):
             return f"{event.reason} at {event.clock:,} tokens after {duration(event.seconds)}"
-        return None
+        return fault_line(event)
 
     def close(self) -> None:
         """See `Sink`."""

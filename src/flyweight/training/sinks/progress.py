@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from flyweight.events import Event, RunStarted, StageEntered, StepDone, Validated
+from flyweight.events import (
+    Event,
+    LossSpike,
+    RolledBack,
+    RunStarted,
+    StageEntered,
+    StepDone,
+    StepSkipped,
+    Validated,
+)
 
 _SMOOTHING = 0.8
 
@@ -20,6 +29,10 @@ class Progress:
     losses: list[float] = field(default_factory=list)
     speed: float = 0.0
     """Tokens a second, smoothed over log lines."""
+    skipped: int = 0
+    """Steps whose data was passed over."""
+    rollbacks: int = 0
+    """Times that the run went back to a checkpoint."""
 
     def take(self, event: Event) -> None:
         """Take one event in."""
@@ -37,6 +50,10 @@ class Progress:
             )
             self.losses.append(event.loss)
             self.last = event
+        elif isinstance(event, StepSkipped):
+            self.skipped += 1
+        elif isinstance(event, RolledBack):
+            self.rollbacks += 1
 
     @property
     def clock(self) -> int:
@@ -69,6 +86,26 @@ def duration(seconds: float | None) -> str:
     if hours:
         return f"{hours} h {minutes % 60:02d} min"
     return f"{minutes} min {seconds % 60:02d} s" if minutes else f"{seconds} s"
+
+
+def fault_line(event: Event) -> str | None:
+    """What a view says about a step that went wrong; None for every other event."""
+    if isinstance(event, LossSpike):
+        return (
+            f"loss spike at {event.clock:,} tokens: {event.loss:.4f}, {event.deviation:.1f} robust standard "
+            f"deviations above the steps before"
+        )
+    if isinstance(event, StepSkipped):
+        return (
+            f"step {event.step + 1:,} skipped at {event.clock:,} tokens: {event.reason}; sequences {event.first:,} to "
+            f"{event.end - 1:,} of the order are passed over"
+        )
+    if isinstance(event, RolledBack):
+        return (
+            f"back from {event.failed_at:,} to {event.clock:,} tokens: {event.reason}; sequences {event.first:,} to "
+            f"{event.end - 1:,} of the order are passed over"
+        )
+    return None
 
 
 def one_line(values: dict[str, float], digits: int = 3) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flyweight.events import Event, Sampled, StepDone, Validated
+from flyweight.events import Event, RolledBack, Sampled, StepDone, Validated
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -53,6 +53,9 @@ class TensorBoard:
                 self._writer.add_scalar(f"bits_per_byte/{name}", value, event.clock)
             for name, value in event.loss.items():
                 self._writer.add_scalar(f"held_out_loss/{name}", value, event.clock)
+        elif isinstance(event, RolledBack):  # a new writer hides what came after that clock
+            self._writer.close()
+            self._writer = type(self._writer)(self._writer.log_dir, purge_step=event.clock + 1)
         elif isinstance(event, Sampled):
             self._writer.add_text("sample", event.text, event.clock)
 
