@@ -529,6 +529,51 @@ def test_verify_names_the_file_with_a_flipped_byte(prose_recipe: Recipe, tmp_pat
         open_corpus(folder)
 
 
+def test_verify_names_every_file_that_is_not_as_it_was(prose_recipe: Recipe, tmp_path: Path) -> None:
+    folder = prepare(prose_recipe, tmp_path / "c").folder
+    shards = folder / "sources" / "prose"
+    (shards / "train-00000.tokens").unlink()
+    (shards / "train-00000.documents").unlink()
+    truncated, changed = shards / "held_out-00000.tokens", shards / "held_out-00000.documents"
+    truncated.write_bytes(truncated.read_bytes()[:-3])
+    changed.write_bytes(changed.read_bytes()[:-1] + b"!")
+    shutil.rmtree(folder / "tokenizer")
+    with pytest.raises(UserError) as error:
+        verify(folder)
+    first, *others = str(error.value).splitlines()
+    assert first.startswith(f"{folder}: 5 things")
+    expected = [
+        (shards / "train-00000.tokens", "cannot be read"),
+        (shards / "train-00000.documents", "cannot be read"),
+        (truncated, "truncated shard"),
+        (changed, "checksum"),
+        (folder / "tokenizer", ""),
+    ]
+    for line, (path, message) in zip(others, expected, strict=True):
+        assert line.startswith(str(path))
+        assert message in line
+
+
+def test_verify_names_every_number_of_the_manifest_that_changed(prose_recipe: Recipe, tmp_path: Path) -> None:
+    folder = prepare(prose_recipe, tmp_path / "c").folder
+    path = folder / "manifest.json"
+    good = path.read_text()
+    fingerprint = json.loads(good)["fingerprint"]
+    for side, key in itertools.product(["train", "held_out"], ["documents", "tokens", "bytes"]):
+        manifest = json.loads(good)
+        true = manifest["sources"]["prose"][side][key]
+        manifest["sources"]["prose"][side][key] = true + 1
+        manifest["fingerprint"] = "0" * 16
+        path.write_text(json.dumps(manifest))
+        with pytest.raises(UserError) as error:
+            verify(folder)
+        first, number, whole = str(error.value).splitlines()
+        assert first.startswith(f"{folder}: 2 things")
+        assert f"{path}: sources.prose.{side}.{key} is {true + 1:,}, but" in number
+        assert f"it is {true:,}, so" in number
+        assert f"{path}: fingerprint is {'0' * 16}, but by the checksums it is {fingerprint}, so" in whole
+
+
 def test_another_tokenizer_in_the_folder_is_noticed(
     prose_recipe: Recipe, tmp_path: Path, make_prose: Callable[[int], str]
 ) -> None:

@@ -103,7 +103,7 @@ def prepare(
         str, typer.Option(help="local: processes of this machine. ray: tasks on a Ray cluster.")
     ] = "local",
     verify: Annotated[
-        bool, typer.Option(help="Read prepared shards again and compare their checksums.")
+        bool, typer.Option(help="Read prepared shards again and compare them with the manifest.")
     ] = False,
 ) -> None:
     """Turn the recipe's sources into a tokenizer and token shards; finished work is reused."""

@@ -2,10 +2,11 @@
 
 from flyweight.corpus.documents import Document, ReadLog
 from flyweight.corpus.manifest import Manifest, SourceManifest, average_weights, read_manifest
-from flyweight.corpus.opening import OpenCorpus, open_corpus, verify
+from flyweight.corpus.opening import OpenCorpus, open_corpus
 from flyweight.corpus.prepare import prepare, train_recipe_tokenizer
 from flyweight.corpus.shards import HeldOut, TokenStream
 from flyweight.corpus.tokenizers import TextTokenizer, train_bpe
+from flyweight.corpus.verification import verify
 
 __all__ = [
     "Document",

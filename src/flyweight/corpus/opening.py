@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +10,7 @@ import numpy as np
 from flyweight.base import UserError
 from flyweight.corpus.documents import ReadLog
 from flyweight.corpus.manifest import Manifest, Split, read_manifest
-from flyweight.corpus.shards import (
-    ArrayFile,
-    HeldOut,
-    LazyArray,
-    TokenStream,
-    check_array,
-    checksum,
-    open_array,
-)
+from flyweight.corpus.shards import HeldOut, LazyArray, TokenStream, open_array
 from flyweight.corpus.tokenizers.text_tokenizer import FILE, TextTokenizer
 from flyweight.recipe import format_bytes
 
@@ -80,7 +71,7 @@ def open_corpus(folder: Path) -> OpenCorpus:
     """
     manifest = read_manifest(folder)
     tokenizer = TextTokenizer.load(folder / TOKENIZER_FOLDER, manifest.tokenizer.end_of_text)
-    _check_tokenizer(folder, manifest, tokenizer)
+    check_tokenizer(folder, manifest, tokenizer)
     train, held_out = {}, {}
     for name, source in manifest.sources.items():
         train[name] = _open_stream(folder, source.train)
@@ -88,7 +79,12 @@ def open_corpus(folder: Path) -> OpenCorpus:
     return OpenCorpus(folder, manifest, tokenizer, train, held_out)
 
 
-def _check_tokenizer(folder: Path, manifest: Manifest, tokenizer: TextTokenizer) -> None:
+def check_tokenizer(folder: Path, manifest: Manifest, tokenizer: TextTokenizer) -> None:
+    """Compare the tokenizer in a corpus folder with the manifest.
+
+    Raises:
+        UserError: it is another one.
+    """
     if tokenizer.fingerprint != manifest.tokenizer.fingerprint:
         raise UserError(
             f"{folder / TOKENIZER_FOLDER / FILE}: not the tokenizer that this corpus was made with: found "
@@ -111,33 +107,3 @@ def _open_held_out(folder: Path, split: Split) -> HeldOut:
     assert len(split.shards) == 1, "held-out text is written as one shard"
     table = _document_table(folder, split)
     return HeldOut(open_array(folder, split.shards[0].tokens), table[:, 0], table[:, 1])
-
-
-def verify(folder: Path) -> None:
-    """Read every shard of a corpus again and compare its checksum; takes as long as reading the disk.
-
-    Raises:
-        UserError: names each file that is not what it was.
-    """
-    manifest = read_manifest(folder)
-    damaged = []
-    for file in _files(manifest):
-        check_array(folder, file)
-        if checksum(folder / file.name) != file.checksum:
-            damaged.append(str(folder / file.name))
-    if damaged:
-        raise UserError(
-            f"{', '.join(damaged)}: the checksum is not the one in the manifest, so the content has changed; "
-            f"bring the file back, or prepare the corpus again in a new folder."
-        )
-    _check_tokenizer(
-        folder, manifest, TextTokenizer.load(folder / TOKENIZER_FOLDER, manifest.tokenizer.end_of_text)
-    )
-
-
-def _files(manifest: Manifest) -> Iterable[ArrayFile]:
-    for source in manifest.sources.values():
-        for split in (source.train, source.held_out):
-            for shard in split.shards:
-                yield shard.tokens
-                yield shard.documents
