@@ -348,7 +348,7 @@ def test_a_text_that_came_before_is_removed_across_sources(
     assert removed == {"s0": 2, "s1": 10}
     texts = [text for name in ("s0", "s1") for side in documents_of(corpus, name) for text in side]
     assert sorted(texts) == sorted(make_prose(n) for n in range(70))
-    report = json.loads((corpus.folder / "removed.json").read_text())
+    report = json.loads((corpus.folder / "removed.json").read_text())["sources"]
     sample = report["s1"]["exact_duplicate"]["samples"][0]
     assert sample["duplicate_of_source"] == "s0"
     assert sample["duplicate_of"] == sample["text"]
@@ -400,9 +400,55 @@ def test_documents_that_hold_an_evaluation_item_are_removed(
     left = train + held_out
     assert planted[0] not in left  # 13 words in a row, in another case
     assert planted[1] in left  # 12 words in a row are no proof
-    sample = json.loads((corpus.folder / "removed.json").read_text())["s0"]["contaminated"]["samples"][0]
+    report = json.loads((corpus.folder / "removed.json").read_text())["sources"]
+    sample = report["s0"]["contaminated"]["samples"][0]
     assert sample["evaluation_set"] == "exam"
     assert "grey horses" in sample["words"].lower()
+
+
+def test_the_report_says_how_much_was_lost_to_which_evaluation_set(
+    tmp_path: Path, make_recipe: RecipeMaker, make_jsonl: Callable[..., Path], make_prose: Callable[..., str]
+) -> None:
+    def item(first: str) -> str:
+        return " ".join(f"{first}{letter}" for letter in "abcdefghijklmnopqrst")
+
+    sets = {"one": ["v", "w", "too short"], "two": ["x", "too short", "short too"], "none": ["z"]}
+    for name, firsts in sets.items():
+        items = [{"text": item(first) if len(first) == 1 else first} for first in firsts]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in items))
+    texts = [make_prose(n) for n in range(80)]
+    planted = {
+        "s0": [(0, "v"), (1, "w"), (2, "vx")],  # what holds both sets counts for the first
+        "s1": [(40, "v"), (41, "x"), (42, "x"), (43, "w"), (44, "x")],
+    }
+    lost: dict[str, dict[str, tuple[int, int]]] = {name: dict.fromkeys(sets, (0, 0)) for name in planted}
+    for source, places in planted.items():
+        for place, firsts in places:
+            texts[place] += "".join(f" {item(first)}" for first in firsts)
+            of = "two" if firsts == "x" else "one"
+            documents, size = lost[source][of]
+            lost[source][of] = (documents + 1, size + len(texts[place]))
+    data = [make_jsonl(tmp_path / f"s{n}.jsonl", texts[40 * n : 40 * n + 40]) for n in range(2)]
+    decontaminate = {name: {"path": str(tmp_path / f"{name}.jsonl")} for name in sets}
+    corpus = prepare(
+        make_recipe(sources_of(*data), corpus={"held_out": 0.1, "decontaminate": decontaminate}),
+        tmp_path / "c",
+    )
+    report = json.loads((corpus.folder / "removed.json").read_text())
+    found = report["evaluation_sets"]
+    assert {name: (of["items"], of["short_items"], of["documents"]) for name, of in found.items()} == {
+        "one": (3, 1, 5),
+        "two": (3, 2, 3),
+        "none": (1, 0, 0),
+    }
+    for name, of in found.items():
+        by_source = {source: (one["documents"], one["bytes"]) for source, one in of["sources"].items()}
+        assert by_source == {source: one[name] for source, one in lost.items() if one[name][0]}
+        assert of["bytes"] == sum(size for _, size in by_source.values())
+    for source, of in report["sources"].items():
+        removed = corpus.manifest.sources[source].removed["contaminated"]
+        assert of["contaminated"]["documents"] == removed.documents
+        assert sum(size for _, size in lost[source].values()) == removed.bytes
 
 
 def test_a_source_that_cleaning_empties_is_named_at_once(

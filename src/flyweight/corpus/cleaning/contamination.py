@@ -3,11 +3,11 @@
 Brown et al., "Language Models are Few-Shot Learners" (2020), appendix C, look for runs of 13 words. There the
 text around a hit is cut out; here the whole document is dropped, because a piece of a document next to a
 question of an evaluation is likely to hold its answer. So one quotation costs a whole book where a book is
-one document; the report of a preparation says how many bytes were lost to which set.
+one document; removed.json of the corpus says how many bytes were lost to which set.
 
 What is indexed of an evaluation set are the runs of 13 words inside each of its strings. Strings with fewer
 words are not, since they occur everywhere, nor are runs of numbers alone, which calendars, tables and page
-numbers share. Items that have nothing else cannot be found; they are counted. A sentence that a set repeats
+numbers share. Items that have nothing else cannot be found; removed.json says how many. A sentence that a set repeats
 in every item, such as an instruction, is indexed like all others: where it is ordinary English it drops
 ordinary documents, so name the fields that hold the items' own text.
 """

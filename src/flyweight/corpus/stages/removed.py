@@ -31,7 +31,10 @@ def write_removed(
     drops: Mapping[Fate, Sequence[Path]],
     sets: EvaluationIndex | None,
 ) -> None:
-    """Write `folder`/removed.json: by source and reason the number of documents, and samples.
+    """Write `folder`/removed.json.
+
+    Under `sources`, by source and reason, are the number of documents and samples of them; under
+    `evaluation_sets`, by set, what was lost to it and how many of its items could not be looked for.
 
     Args:
         folder: of the corpus.
@@ -49,7 +52,38 @@ def write_removed(
             if documents:
                 samples = [_sample(gathered, number, row, fate, drops, sets) for number, row in rows]
                 result[name][fate.name.lower()] = {"documents": documents, "samples": samples}
-    write_json(folder / REMOVED_FILE, result)
+    lost = _lost_to_sets(gathered, readers, fates, sets) if sets else {}
+    write_json(folder / REMOVED_FILE, {"sources": result, "evaluation_sets": lost})
+
+
+def _lost_to_sets(
+    gathered: Gathered, readers: Mapping[str, SourceReader], fates: Path, sets: EvaluationIndex
+) -> dict[str, dict[str, Any]]:
+    """A document that holds runs of several sets is lost to the first, the one that its facts name."""
+    documents = np.zeros((len(readers), len(sets.sets)), np.int64)
+    sizes = np.zeros_like(documents)
+    chunks = gathered.chunks
+    for row, name in enumerate(readers):
+        for number in gathered.numbers(name):
+            facts = chunks[number].facts()
+            removed = facts[load_fates(fates, number) == Fate.CONTAMINATED]
+            np.add.at(documents[row], removed["contaminated"], 1)
+            np.add.at(sizes[row], removed["contaminated"], removed["size"].astype(np.int64))
+    result: dict[str, dict[str, Any]] = {}
+    for column, one in enumerate(sets.sets):
+        by_source = {
+            name: {"documents": int(documents[row, column]), "bytes": int(sizes[row, column])}
+            for row, name in enumerate(readers)
+            if documents[row, column]
+        }
+        result[one.name] = {
+            "items": one.items,
+            "short_items": one.short_items,
+            "documents": int(documents[:, column].sum()),
+            "bytes": int(sizes[:, column].sum()),
+            "sources": by_source,
+        }
+    return result
 
 
 def _members(gathered: Gathered, name: str, fates: Path, fate: Fate) -> tuple[int, list[tuple[int, int]]]:

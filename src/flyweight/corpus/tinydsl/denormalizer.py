@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flyweight.base import UserError
 from flyweight.corpus.tinydsl.errors import NotTinyDSL
+from flyweight.corpus.tinydsl.parsing_deep import DeepParser
 from flyweight.corpus.tinydsl.parsing_statements import StatementParser
 
 
@@ -21,11 +22,7 @@ def denormalize(text: str) -> str:
     Raises:
         NotTinyDSL: the text is not of the exact dialect; names the line.
     """
-    parser = StatementParser(text)
-    try:
-        parser.module()
-    except RecursionError:
-        raise NotTinyDSL(parser.number, "nested too deep") from None
+    parser = _read(text)
     source = "\n".join(parser.output)
     source = source + "\n" if source else ""
     _check(source, parser)
@@ -47,6 +44,21 @@ def denormalize_file(file: Path | None) -> str:
         return denormalize(text)
     except NotTinyDSL as error:
         raise UserError(f"{name}: this is not the exact dialect of TinyDSL ({error}).") from None
+
+
+def _read(text: str) -> StatementParser:
+    """A parser that has read all of `text`."""
+    parser = StatementParser(text)
+    try:
+        parser.module()
+        return parser
+    except RecursionError:
+        parser = DeepParser(text)
+    try:
+        parser.module()
+        return parser
+    except RecursionError:
+        raise NotTinyDSL(parser.number, "nested too deep") from None
 
 
 def _check(source: str, parser: StatementParser) -> None:

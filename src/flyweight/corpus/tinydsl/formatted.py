@@ -140,6 +140,8 @@ class FormattedStrings(Scanner):
     def python(self, pieces: Pieces, here: Surroundings) -> str | None:
         """The Python text of an f-string, or None if there is none for these surroundings."""
         for quotes in _QUOTES:
+            if here.plain() and any(outer in quotes for outer in here.quotes):
+                continue  # before what is inside is tried with all quotes, and that inside it
             text = self._python_pieces(pieces, quotes, here, in_format=False)
             if text is None or (here.plain() and not _closes(text, quotes)):
                 continue

@@ -11,8 +11,9 @@ import warnings
 from pathlib import Path
 
 from flyweight.base import UserError
+from flyweight.corpus.tinydsl.denormalizer import denormalize
 from flyweight.corpus.tinydsl.dialects import DIALECTS, DialectName
-from flyweight.corpus.tinydsl.errors import NotNormalisable
+from flyweight.corpus.tinydsl.errors import NotNormalisable, NotTinyDSL
 from flyweight.corpus.tinydsl.statements import Walk
 
 WALKS = {name: Walk(dialect) for name, dialect in DIALECTS.items()}
@@ -23,6 +24,26 @@ NULL_BYTE = "null byte"
 SURROGATE = "lone surrogate"
 TOO_DEEP = "nested too deep"
 ENCODING = "not in its encoding"
+
+DEEP = 90
+"""Levels of a tree up to which its text always comes back: each is at most two brackets, of 200."""
+
+_NESTING = (
+    "(",
+    "[",
+    "{",
+    "call ",
+    "comprehension ",
+    "lambda",
+    "not ",
+    " else ",
+    "await ",
+    "**",
+    "-",
+    "+",
+    "~",
+)
+"""What each level of an expression has at least one of, but for those that add nothing to Python's stack."""
 
 _PYTHON_2_MESSAGES = (
     "Missing parentheses in call to",
@@ -50,7 +71,11 @@ def normalize(source: str, dialect: DialectName) -> str:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return walk.module(_parse(source))
+        tree = _parse(source)
+        text = walk.module(tree)
+        if dialect == "exact" and _may_nest(text) and _nests(tree):
+            _check_comes_back(text)
+        return text
     except RecursionError:
         raise NotNormalisable(TOO_DEEP) from None
     finally:
@@ -79,6 +104,30 @@ def _parse(source: str) -> ast.Module:
         if "null bytes" in str(error):
             raise NotNormalisable(NULL_BYTE) from None
         raise NotNormalisable(SYNTAX, str(error)) from None
+
+
+def _may_nest(text: str) -> bool:
+    """Whether a line has the marks and words of DEEP nested expressions, nested or not: a fast look."""
+    return any(len(line) >= DEEP and sum(map(line.count, _NESTING)) >= DEEP for line in text.split("\n"))
+
+
+def _nests(tree: ast.Module) -> bool:
+    """Whether a tree has more than DEEP levels."""
+    level: list[ast.AST] = [tree]
+    for _ in range(DEEP):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
+
+
+def _check_comes_back(text: str) -> None:
+    """Python refuses more than 200 brackets, and its text of ours has some that the source did not need,
+    as `f((a := 1))` has."""
+    try:
+        denormalize(text)
+    except NotTinyDSL:
+        raise NotNormalisable(TOO_DEEP) from None
 
 
 def decode_source(data: bytes) -> str:
