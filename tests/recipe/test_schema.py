@@ -110,6 +110,13 @@ def put(recipe: dict, key: str, value) -> None:
         ),
         ("corpus.held_out", 0, r"corpus\.held_out: .*greater than 0"),
         ("execution.keep_checkpoints", 0, r"execution\.keep_checkpoints: .*greater than or equal to 1"),
+        ("execution.fp8", {"scaling": "tensorwise"}, r"execution\.fp8\.scaling: .*'dynamic' or 'delayed'"),
+        ("execution.fp8", {"layers": "mlp"}, r"execution\.fp8\.layers: .*'auto' or 'all'"),
+        (
+            "execution",
+            {"precision": "float32", "fp8": {"scaling": "delayed"}},
+            r"execution: .*'delayed' and precision 'float32': FP8 layers stand beside bfloat16",
+        ),
         ("name", "a/b", r"name: .*match pattern"),
     ],
 )

@@ -14,6 +14,7 @@ from flyweight.base import UserError
 from flyweight.events import read_events
 from flyweight.inference import list_checkpoints, load_decoder
 from flyweight.recipe import Recipe
+from flyweight.training import plan as plan_module
 from flyweight.training.plan import resolve_plan
 from flyweight.training.precision import Float8Linear, choice, choose_float8, convert_to_float8, trial
 
@@ -183,6 +184,16 @@ def test_where_fp8_cannot_be_auto_says_so_and_all_is_refused(recipe, monkeypatch
     monkeypatch.undo()
     note = chosen(with_fp8(recipe, layers="auto"), precision="float32").notes
     assert note == ("FP8: no layer, since this cpu device computes float32 faster than bfloat16.",)
+
+
+def test_on_a_cpu_blocks_with_fp8_layers_are_not_compiled(recipe, monkeypatch):
+    monkeypatch.setattr(plan_module, "choose_compile", lambda *_: (True, "compiled"))
+    assert resolve_plan(changed(recipe, execution={"precision": "bfloat16"})).compiled
+    plan = resolve_plan(with_fp8(recipe))
+    assert not plan.compiled
+    assert "not compiled: blocks with FP8 layers are not on CPUs" in plan.reasons
+    with pytest.raises(UserError, match=r"compile is `on`.*on a CPU they cannot be compiled"):
+        resolve_plan(with_fp8(recipe, compile="on"))
 
 
 def test_rows_that_are_no_multiple_of_16_are_filled_up(recipe, corpus, tmp_path):

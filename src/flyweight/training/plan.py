@@ -107,7 +107,12 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
 
 
 def _with_float8(plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
-    """The plan with its FP8 layers, chosen for the batch shape that most tokens are trained in."""
+    """The plan with its FP8 layers, chosen for the batch shape that most tokens are trained in.
+
+    On CPUs blocks with FP8 layers are not compiled: the C++ that torch.compile wrote for them did not build where
+    it was tried (torch 2.13), and they are there for tests, not for speed.
+    """
+    on_cpu = plan.device == "cpu"
     segments = Schedule.of(recipe.training).segments
     longest = max(segments, key=lambda segment: segment.steps * segment.step_tokens)
     sequences = plan.micro_batch_for(longest.batch_size, longest.sequence_length)
@@ -117,8 +122,18 @@ def _with_float8(plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
         plan.precision,
         rows=sequences * longest.sequence_length,
         passes=-(-longest.batch_size // sequences),
-        compiled=plan.compiled,
+        compiled=plan.compiled and not on_cpu,
     )
+    if plan.compiled and on_cpu and choice.layers:
+        if recipe.execution.compile == "on":
+            raise UserError(
+                "execution.compile is `on` and execution.fp8 brings FP8 layers: on a CPU they cannot be compiled; set "
+                "execution.compile=off, or execution.fp8.scaling=off."
+            )
+        attention, *_ = plan.reasons
+        plan = replace(
+            plan, compiled=False, reasons=(attention, "not compiled: blocks with FP8 layers are not on CPUs")
+        )
     reasons = (*plan.reasons, *choice.notes)
     return replace(plan, fp8_scaling=choice.scaling, fp8_layers=choice.layers, reasons=reasons)
 
