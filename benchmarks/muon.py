@@ -5,10 +5,9 @@
 Each case is a recipe, how many of its layers are taken, and whether fused projections are orthogonalised
 whole or split; torch's has one parameter for every matrix that ours orthogonalises. The two take steps in
 turns, from the same weights and gradients, and a case whose first update differs by more than 3 % is refused.
-torch's computes in bfloat16 always.
-Momentum, decay and the update of the weights are in the time, the trial that chooses the methods is not: it
-has a figure of its own. With one thread on a CPU the processor's time counts, which a neighbour on the same
-core does not lengthen; else the wall's.
+torch's computes in bfloat16 always. Momentum, decay and the update of the weights are in the time, the trial
+that chooses the methods is not: it has a figure of its own. With one thread on a CPU the processor's time
+counts, which a neighbour on the same core does not lengthen; else the wall's.
 """
 
 from __future__ import annotations
