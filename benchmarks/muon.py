@@ -5,9 +5,9 @@
 Each case is a recipe, how many of its layers are taken, and whether fused projections are orthogonalised
 whole or split; torch's has one parameter for every matrix that ours orthogonalises. The two take steps in
 turns, from the same weights and gradients, and a case whose first update differs by more than 3 % is refused.
-Momentum, decay and the update of the weights are in the time, the trial that chooses the methods is not: it
-has a figure of its own. With one thread on a CPU the processor's time counts, which a neighbour on the same
-core does not lengthen; else the wall's.
+torch's computes in bfloat16 always. Momentum, decay and the update of the weights are in the time, the trial
+that chooses the methods is not: it has a figure of its own. With one thread on a CPU the processor's time
+counts, which a neighbour on the same core does not lengthen; else the wall's.
 """
 
 from __future__ import annotations
@@ -130,11 +130,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--precision", choices=("auto", "bfloat16", "float32"), default="auto", help="of ours"
+    )
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
-    precision = choose_precision("auto", device)
+    precision = choose_precision(options.precision, device)
     result: dict[str, Any] = {
         "hardware": _hardware(device),
         "threads": options.threads,

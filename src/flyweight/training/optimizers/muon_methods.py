@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flyweight.training.optimizers.muon import Methods
-from flyweight.training.optimizers.newton_schulz import Method, orthogonalize
+from flyweight.training.optimizers.newton_schulz import Form, Method, orthogonalize
 
 Shape = tuple[int, ...]
 
@@ -29,8 +29,9 @@ _WORTH_A_TRIAL = 64**3
 _GAIN = 0.95
 """What is not faster by this much is not worth leaving the simpler way."""
 _ROUNDS = 5
-_SECONDS = 0.5
-"""For one comparison: fewer rounds of large matrices, at least one."""
+_SECONDS = 1.0
+"""For one race: fewer rounds of large matrices, at least one."""
+_FORMS: tuple[Form, ...] = ("fused", "separate", "gram")
 
 
 def usual_method(shape: Shape, count: int, device: torch.device) -> Method:
@@ -64,33 +65,33 @@ def _largest_stack(shape: Shape, count: int, device: torch.device) -> int:
 
 
 def _fastest(shape: Shape, count: int, steps: int, dtype: torch.dtype, device: torch.device) -> Method:
-    """One choice after the other: stacked or not, then which form, then half the symmetric products or all."""
+    """The best of every form, stacked and not; then half of its symmetric products against all of them."""
     stack = _largest_stack(shape, count, device)
     generator = torch.Generator("cpu").manual_seed(0)
     matrices = torch.randn(stack, *shape, generator=generator).to(device)
     matrices = (matrices / matrices.norm(dim=(1, 2), keepdim=True)).to(dtype)
-    best = Method()
-    if stack > 1:
-        best = _faster(best, Method(stack), matrices, steps)
-    for form in ("separate", "gram"):
-        best = _faster(best, replace(best, form=form), matrices, steps)
+    best = _race([Method(size, form) for form in _FORMS for size in sorted({1, stack})], matrices, steps)
     if best.form != "fused":
-        best = _faster(best, replace(best, half=True), matrices, steps)
+        best = _race([best, replace(best, half=True)], matrices, steps)
     return best
 
 
-def _faster(known: Method, other: Method, matrices: Tensor, steps: int) -> Method:
-    """`other` if it is clearly faster: the best of a few rounds each, in turns, so that both meet the same noise."""
-    best = {known: float("inf"), other: float("inf")}
+def _race(methods: list[Method], matrices: Tensor, steps: int) -> Method:
+    """The fastest by its best round, or the first where no other is clearly faster.
+
+    They run in turns, so that all meet the same noise. The first round warms up, and counts only where there
+    is no time for a second one.
+    """
+    best = dict.fromkeys(methods, float("inf"))
     begin = time.perf_counter()
     for round_ in range(_ROUNDS + 1):
-        for method in best:
+        for method in methods:
             seconds = _seconds(method, matrices, steps)
-            # The first round warms up; it counts only where there is no time for a second one.
             best[method] = min(best[method] if round_ != 1 else float("inf"), seconds)
         if time.perf_counter() - begin > _SECONDS:
             break
-    return other if best[other] < _GAIN * best[known] else known
+    fastest = min(methods, key=lambda method: best[method])
+    return fastest if best[fastest] < _GAIN * best[methods[0]] else methods[0]
 
 
 def _seconds(method: Method, matrices: Tensor, steps: int) -> float:
