@@ -4,8 +4,9 @@
 
 Each fault is put into a run of 60 steps that saves every 10, and the run is then continued to its end. `steps lost`
 are steps that were taken and had to be taken again, `skipped` those that were passed over without an update;
-`seconds to end` is from the fault to the end of the process that met it, `seconds to go on` from the start of
-the next process to its first step beyond where the first one stood, its imports among them.
+`seconds to saved` is from a signal to the checkpoint, `seconds to end` from the fault to the end of the process
+that met it, `seconds to go on` from the start of the next process to its first step beyond where the first one
+stood, its imports among them.
 """
 
 from __future__ import annotations
@@ -194,6 +195,11 @@ def measure(fault: str, folder: Path) -> dict[str, Any]:
         if moment and fault in ("sigterm", "disk", "shard")
         else None,
     }
+    if fault == "sigterm" and moment:
+        saved = [
+            line["time"] for line in lines if line["kind"] == "checkpoint_saved" and line["time"] > moment
+        ]
+        result["seconds_to_saved"] = round(saved[0] - moment, 3)
     went_on = None
     finished = any(line["kind"] == "run_finished" and line["reason"] == "finished" for line in lines)
     if not finished:
@@ -225,6 +231,7 @@ def main() -> None:
     """Measure all faults, or be one process of one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", choices=FAULTS, nargs="+", default=list(FAULTS))
     parser.add_argument("--attempt")
     parser.add_argument("--of")
     parser.add_argument("--folder", type=Path)
@@ -245,7 +252,7 @@ def main() -> None:
         folder = Path(name)
         prepare(make_recipe(folder, "none"), folder / "corpus")
         rows: dict[str, Any] = {}
-        for fault in FAULTS:
+        for fault in words.only:
             rows[fault] = measure(fault, folder)
             print(fault, json.dumps(rows[fault]), flush=True)
     if words.out:
