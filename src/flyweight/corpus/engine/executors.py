@@ -112,7 +112,7 @@ def _keep_freed_memory() -> None:
     """Let the C library keep what is freed for the next batch, where it is glibc.
 
     Batches of megabytes are allocated and freed over and over. By default the pages go back to the system
-    each time, and to get and clear new ones takes a sixth of the whole time.
+    each time, and to get and clear new ones took a sixth of the whole time on the machine of docs/log.md (2026-11-22).
     """
     with contextlib.suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
