@@ -42,9 +42,9 @@ def choose_attention(length: int, precision: Precision, device: torch.device) ->
     """The kernel for training on sequences of `length`.
 
     In bfloat16 on a CPU products over blocks took 0.59 to 0.93 of the time of torch's kernel, forward and
-    backward, in float32 1.1 to 1.4 times as much (docs/log.md, 2026-11-22). So it is a rule and no race, which two runs of one recipe might
-    see end differently; what is tried is that the kernel works here. On other devices torch's fused kernels
-    (FlashAttention on CUDA) have no rival.
+    backward, in float32 1.1 to 1.4 times as much (docs/log.md, 2026-11-22). So it is a rule and no race, which two
+    runs of one recipe might see end differently; what is tried is that the kernel works here. On other devices
+    torch's fused kernels (FlashAttention on CUDA) have no rival.
     """
     if device.type != "cpu" or precision != "bfloat16" or length > LONGEST or not _blocks_work():
         return "sdpa"
