@@ -31,7 +31,7 @@ from flyweight.base import UserError, write_json
 from flyweight.corpus import open_corpus, prepare, shards
 from flyweight.events import read_events
 from flyweight.recipe import Recipe, recipe_from_dict
-from flyweight.training import loop, train
+from flyweight.training import objective, train
 from flyweight.training.objective import Loss
 from flyweight.training.plan import resolve_plan
 
@@ -133,7 +133,7 @@ def _in_the_middle_of_a_save(act: Any) -> None:
 
 def _spoil(fault: str) -> None:
     """The loss of the batches from number AT on goes wrong, once each; they are counted as they are drawn."""
-    original, drawn = loop.training_loss, [-1]  # the first pass of a process is a warm-up
+    original, drawn = objective.training_loss, [-1]  # the first pass of a process is a warm-up
     bad = range(AT, AT + (3 if fault == "nan-row" else 1))
 
     def spoilt(*args: Any, **options: Any) -> Loss:
@@ -145,7 +145,7 @@ def _spoil(fault: str) -> None:
             return Loss(loss.total * float("nan"), loss.cross_entropy * float("nan"), loss.z)
         return Loss(loss.total, loss.cross_entropy * 5, loss.z)
 
-    loop.training_loss = spoilt
+    objective.training_loss = spoilt
 
 
 def attempt(fault: str, folder: Path) -> None:

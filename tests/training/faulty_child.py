@@ -13,7 +13,7 @@ import sys
 import child
 
 from flyweight.base import UserError
-from flyweight.training import loop
+from flyweight.training import objective
 from flyweight.training.objective import Loss
 
 
@@ -24,7 +24,7 @@ def is_bad(targets, one_in: int = 7) -> bool:
 
 def install(fault: str, one_in: int = 7) -> None:
     """Make the loss of bad batches go wrong."""
-    original = loop.training_loss
+    original = objective.training_loss
 
     def faulty(hidden, weight, targets, **options) -> Loss:
         loss = original(hidden, weight, targets, **options)
@@ -34,7 +34,7 @@ def install(fault: str, one_in: int = 7) -> None:
             return Loss(loss.total * float("nan"), loss.cross_entropy * float("nan"), loss.z)
         return Loss(loss.total, loss.cross_entropy * 8, loss.z)
 
-    loop.training_loss = faulty
+    objective.training_loss = faulty
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from flyweight.curriculum import Order, OrderState
 from flyweight.events import read_events
 from flyweight.inference import list_checkpoints, read_state
 from flyweight.recipe import Recipe
-from flyweight.training import loop, train
+from flyweight.training import loop, objective, train, validation
 from flyweight.training.folder import write_recipe
 
 
@@ -48,8 +48,8 @@ def of(folder: Path, kind: str) -> list[dict]:
 
 @pytest.fixture
 def bad_data(monkeypatch):
-    original = loop.training_loss
-    monkeypatch.setattr(loop, "training_loss", original)  # what is installed is taken away again
+    original = objective.training_loss
+    monkeypatch.setattr(objective, "training_loss", original)  # what is installed is taken away again
     return faulty_child.install
 
 
@@ -73,7 +73,7 @@ def poisoned(faulty, corpus, tmp_path_factory) -> Path:
     """A run through bad data, to its end."""
     folder = tmp_path_factory.mktemp("poisoned") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "training_loss", loop.training_loss)
+        patch.setattr(objective, "training_loss", objective.training_loss)
         faulty_child.install("poison")
         assert train(faulty, corpus, folder, sinks=[]).finished
     return folder
@@ -261,7 +261,7 @@ def test_a_signal_breaks_off_a_validation_and_the_next_attempt_makes_up_for_it(
     recipe, corpus, tmp_path, monkeypatch
 ):
     measured = changed(recipe, evaluation={"every": 4 * STEP})
-    original, calls = loop.bits_per_byte, []
+    original, calls = validation.bits_per_byte, []
 
     def slow(*args):
         calls.append(1)
@@ -270,7 +270,7 @@ def test_a_signal_breaks_off_a_validation_and_the_next_attempt_makes_up_for_it(
             time.sleep(60)
         return original(*args)
 
-    monkeypatch.setattr(loop, "bits_per_byte", slow)
+    monkeypatch.setattr(validation, "bits_per_byte", slow)
     begin = time.monotonic()
     result = train(measured, corpus, tmp_path / "run", sinks=[])
     assert time.monotonic() - begin < 50

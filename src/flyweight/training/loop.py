@@ -3,46 +3,31 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
-from flyweight.base import UserError, derive_seed
+from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Order, OrderState, Step, read_batch
-from flyweight.evaluation import BitsPerByte, bits_per_byte
+from flyweight.evaluation import BitsPerByte
 from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, Validated
-from flyweight.inference import DecoderModel, autocast, generate
 from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
+from flyweight.training.accounting import Window
 from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints, save_checkpoint
 from flyweight.training.folder import Start
 from flyweight.training.guard import Guard
 from flyweight.training.interrupt import Interruption
-from flyweight.training.objective import Loss, training_loss
+from flyweight.training.objective import Objective
 from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.precision import convert_to_float8
 from flyweight.training.recovery import roll_back, settle
 from flyweight.training.sinks import Sinks
-from flyweight.training.tiers import accelerate, uncompiled
-
-
-@dataclass
-class _Window:
-    """What happened since the last log line; tensors stay on the device until it is written."""
-
-    cross_entropy: list[torch.Tensor]
-    z: list[torch.Tensor]
-    grad_norm: list[torch.Tensor]
-    targets: int = 0
-    flops: float = 0.0
-    since: float = 0.0
-
-    @classmethod
-    def new(cls) -> _Window:
-        return cls([], [], [], since=time.perf_counter())
+from flyweight.training.tiers import accelerate
+from flyweight.training.validation import measure_held_out, write_sample
 
 
 class Trainer:
@@ -64,6 +49,7 @@ class Trainer:
         self.decoder = Decoder(recipe.model, recipe.parametrization).to(self.device)
         self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
         accelerate(self.decoder, plan.attention, plan.compiled)
+        self.objective = Objective(self.decoder, plan.precision)
         self.stand_at(start)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)
@@ -93,22 +79,9 @@ class Trainer:
         """
         rows = self.plan.micro_batch_for(self.step.batch_size, self.step.sequence_length)
         tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64, device=self.device)
-        self._loss(tokens, 0.0).total.backward()
+        self.objective(tokens, 0.0).total.backward()
         self.decoder.zero_grad(set_to_none=True)
         self.float8.discard_step()
-
-    def _loss(self, rows: torch.Tensor, z_coefficient: float) -> Loss:
-        """The summed loss of sequences (B, T+1) at the plan's precision."""
-        with autocast(self.device, self.plan.precision):
-            hidden = self.decoder(rows[:, :-1])
-        return training_loss(
-            hidden,
-            self.decoder.readout_weight,
-            rows[:, 1:],
-            logits_multiplier=self.decoder.multipliers.logits,
-            z_coefficient=z_coefficient,
-            compute_dtype=self.plan.compute_dtype,
-        )
 
     def _first_step(self, start: Start) -> Step:
         carried = start.state.order if start.state is not None and start.same_order else {}
@@ -156,7 +129,7 @@ class Trainer:
     def train(self, interruption: Interruption, stop_after: int | None = None) -> None:
         """Take steps until the recipe ends, `stop_after` tokens are reached, or a signal asks to stop."""
         execution = self.recipe.execution
-        window = _Window.new()
+        window = Window.new()
         self.decoder.train()
 
         def ends() -> bool:
@@ -170,22 +143,22 @@ class Trainer:
             rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
             if not self._take_step(before, rates, window):
                 if self.step.step < before.step:  # the run went back
-                    window = _Window.new()
+                    window = Window.new()
                 continue
             self.step = self.schedule.step(before.step + 1)
             if self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
                 self._log(before, rates, window)
-                window = _Window.new()
+                window = Window.new()
             milestone = any(before.clock < clock <= self.step.clock for clock in execution.milestones)
             saving = milestone or _passes(execution.checkpoint_every, before, self.step)
             if saving and window.targets:
                 # What is on record up to a checkpoint is then the same for a run that goes on from it.
                 self._log(before, rates, window)
-                window = _Window.new()
+                window = Window.new()
             paused = time.perf_counter()
             if (saving or ends()) and not self.is_sound():
                 roll_back(self, "the weights are no longer finite")
-                window = _Window.new()
+                window = Window.new()
                 continue
             if self.validation_is_due and not self.finished and not interruption.requested:
                 with interruption.breaking_off():  # the attempt that goes on from here makes up for it
@@ -241,13 +214,13 @@ class Trainer:
         size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
         for rows in tokens.split(size):
             rows = rows.to(self.device, non_blocking=True)
-            loss = self._loss(rows, z_coefficient)
+            loss = self.objective(rows, z_coefficient)
             (loss.total / step.tokens).backward()
             cross_entropy += loss.cross_entropy
             z += loss.z
         return cross_entropy, z
 
-    def _take_step(self, step: Step, rates: dict[Role, float], window: _Window) -> bool:
+    def _take_step(self, step: Step, rates: dict[Role, float], window: Window) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
 
         The loss is over the whole batch's targets. Returns whether the step was taken.
@@ -270,7 +243,7 @@ class Trainer:
         window.flops += targets * self._flops[step.sequence_length]
         return True
 
-    def _log(self, step: Step, rates: dict[Role, float], window: _Window) -> None:
+    def _log(self, step: Step, rates: dict[Role, float], window: Window) -> None:
         """Emit the mean over the steps since the last line; `step` is the last of them."""
         training = self.recipe.training
         loss = float(torch.stack(window.cross_entropy).sum()) / window.targets
@@ -298,15 +271,9 @@ class Trainer:
     def validate(self, full: bool = False) -> dict[str, BitsPerByte]:
         """Measure bits per byte on each source's held-out text, and let the model write a little."""
         begin = time.perf_counter()
-        self.decoder.eval()
-        model = DecoderModel(
-            self.decoder, self.corpus.tokenizer, self.plan.precision, max_length=self.step.sequence_length
-        )
         limit = None if full else self.recipe.evaluation.tokens
-        with uncompiled():
-            results = {
-                name: bits_per_byte(model, held_out, limit) for name, held_out in self.corpus.held_out.items()
-            }
+        length, precision = self.step.sequence_length, self.plan.precision
+        results = measure_held_out(self.decoder, self.corpus, precision, length, limit)
         self.sinks.emit(
             Validated(
                 step=self.step.step,
@@ -318,11 +285,10 @@ class Trainer:
             )
         )
         if self.step.step:
-            seed = derive_seed(self.recipe.seed, "sample", self.step.clock)
-            with uncompiled():
-                text = generate(model, "", max_new_tokens=64, temperature=0.8, top_p=0.95, seed=seed)
+            text = write_sample(
+                self.decoder, self.corpus, precision, length, self.recipe.seed, self.step.clock
+            )
             self.sinks.emit(Sampled(self.step.clock, "", text))
-        self.decoder.train()
         return results
 
     def is_sound(self) -> bool:

@@ -10,7 +10,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from flyweight.inference import Precision, autocast
+from flyweight.model import Decoder
 
 CHUNK_LOGITS = 1 << 22
 """Logits that exist at once (float32: 16 MB)."""
@@ -102,3 +105,29 @@ def training_loss(
         hidden.flatten(0, -2), weight, targets.flatten(), logits_multiplier, z_coefficient, compute_dtype
     )
     return Loss(total, cross_entropy, z)
+
+
+class Objective(nn.Module):
+    """A decoder with its loss: the one module that a training step runs forward and backward.
+
+    Whatever lays a model out over several devices wraps this: every parameter, the readout included, is used
+    within one forward pass.
+    """
+
+    def __init__(self, decoder: Decoder, precision: Precision) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.precision: Precision = precision
+
+    def forward(self, tokens: Tensor, z_coefficient: float) -> Loss:
+        """The summed loss of sequences `tokens` (B, T+1): inputs are [:, :-1], targets [:, 1:]."""
+        with autocast(tokens.device, self.precision):
+            hidden = self.decoder(tokens[:, :-1])
+        return training_loss(
+            hidden,
+            self.decoder.readout_weight,
+            tokens[:, 1:],
+            logits_multiplier=self.decoder.multipliers.logits,
+            z_coefficient=z_coefficient,
+            compute_dtype=torch.bfloat16 if self.precision == "bfloat16" else torch.float32,
+        )

@@ -7,11 +7,10 @@ import time
 
 import torch
 
-from flyweight.inference import autocast
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
-from flyweight.training.objective import training_loss
-from flyweight.training.plan import ExecutionPlan, apply_plan, resolve_plan
+from flyweight.training.objective import Objective
+from flyweight.training.plan import apply_plan, resolve_plan
 from flyweight.training.precision import convert_to_float8
 from flyweight.training.tiers import accelerate, without_compiling
 
@@ -29,21 +28,20 @@ def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
     accelerate(decoder, plan.attention, plan.compiled)
     length = int(recipe.training.sequence_length.at(0))
     rows = plan.micro_batch_for(int(recipe.training.batch_size.at(0)), length)
+    objective = Objective(decoder, plan.precision)
     tokens = torch.randint(0, recipe.model.vocab_size, (rows, length + 1)).to(device)
     for _ in range(2):
-        _pass(decoder, tokens, plan)
+        _pass(objective, tokens)
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         begin = time.perf_counter()
-        _pass(decoder, tokens, plan)
+        _pass(objective, tokens)
         times.append(time.perf_counter() - begin)
     return rows * length / statistics.median(times)
 
 
-def _pass(decoder: Decoder, tokens: torch.Tensor, plan: ExecutionPlan) -> None:
-    with autocast(tokens.device, plan.precision):
-        hidden = decoder(tokens[:, :-1])
-    loss = training_loss(hidden, decoder.readout_weight, tokens[:, 1:], compute_dtype=plan.compute_dtype)
+def _pass(objective: Objective, tokens: torch.Tensor) -> None:
+    loss = objective(tokens, 0.0)
     loss.total.backward()
     loss.cross_entropy.item()  # waits for the device

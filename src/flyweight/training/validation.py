@@ -1,0 +1,44 @@
+"""What a run measures about its model on the way: bits per byte on held-out text, and a sample of its writing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from flyweight.base import derive_seed
+from flyweight.corpus import OpenCorpus
+from flyweight.evaluation import BitsPerByte, bits_per_byte
+from flyweight.inference import DecoderModel, Precision, generate
+from flyweight.model import Decoder
+from flyweight.training.tiers import uncompiled
+
+
+def measure_held_out(
+    decoder: Decoder, corpus: OpenCorpus, precision: Precision, length: int, limit: int | None
+) -> dict[str, BitsPerByte]:
+    """Bits per byte on each source's held-out text, of at most `limit` tokens each, in windows of `length`."""
+    with _evaluated(decoder):
+        model = DecoderModel(decoder, corpus.tokenizer, precision, max_length=length)
+        return {name: bits_per_byte(model, held_out, limit) for name, held_out in corpus.held_out.items()}
+
+
+def write_sample(
+    decoder: Decoder, corpus: OpenCorpus, precision: Precision, length: int, seed: int, clock: int
+) -> str:
+    """A little text that the model writes from nothing; the same for the same weights, seed and clock."""
+    with _evaluated(decoder):
+        model = DecoderModel(decoder, corpus.tokenizer, precision, max_length=length)
+        seed = derive_seed(seed, "sample", clock)
+        return generate(model, "", max_new_tokens=64, temperature=0.8, top_p=0.95, seed=seed)
+
+
+@contextlib.contextmanager
+def _evaluated(decoder: Decoder) -> Iterator[None]:
+    """In eval mode and as written: compiled blocks would be compiled anew for every length."""
+    training = decoder.training
+    decoder.eval()
+    try:
+        with uncompiled():
+            yield
+    finally:
+        decoder.train(training)
