@@ -65,3 +65,23 @@ def test_no_tensor_as_large_as_the_full_logits_exists(monkeypatch):
         training_loss(hidden, weight, targets).total.backward()
     largest = max(event.self_cpu_memory_usage / max(1, event.count) for event in profile.key_averages())
     assert largest < positions * vocabulary * 4 / 8
+
+
+def test_compiled_it_is_the_same_and_no_coefficient_is_compiled_in(monkeypatch):
+    monkeypatch.setattr(objective, "CHUNK_LOGITS", 700)
+    generator = torch.Generator().manual_seed(2)
+    hidden = torch.randn(2, 14, 16, generator=generator, requires_grad=True)
+    weight = torch.randn(50, 16, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 50, (2, 14), generator=generator)
+    graphs = torch._dynamo.utils.counters["stats"]
+    compiled = []
+    for z_coefficient in (1e-2, 1e-3, 0.0):
+        options = {"logits_multiplier": 1 / 6, "z_coefficient": z_coefficient}
+        results = []
+        for fused in (False, True):
+            loss = training_loss(hidden, weight, targets, compiled=fused, **options)
+            results.append((*loss, *torch.autograd.grad(loss.total, (hidden, weight))))
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other)
+        compiled.append(graphs["unique_graphs"])
+    assert len(set(compiled)) == 1

@@ -49,7 +49,7 @@ class Trainer:
         self.decoder = Decoder(recipe.model, recipe.parametrization).to(self.device)
         self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
         accelerate(self.decoder, plan.attention, plan.compiled)
-        self.objective = Objective(self.decoder, plan.precision)
+        self.objective = Objective(self.decoder, plan.precision, plan.compiled)
         self.stand_at(start)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)

@@ -28,7 +28,7 @@ def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
     accelerate(decoder, plan.attention, plan.compiled)
     length = int(recipe.training.sequence_length.at(0))
     rows = plan.micro_batch_for(int(recipe.training.batch_size.at(0)), length)
-    objective = Objective(decoder, plan.precision)
+    objective = Objective(decoder, plan.precision, plan.compiled)
     tokens = torch.randint(0, recipe.model.vocab_size, (rows, length + 1)).to(device)
     for _ in range(2):
         _pass(objective, tokens)
