@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from muon_reference import PublishedMuon, published_newton_schulz
@@ -147,6 +149,34 @@ def test_a_gradient_of_low_rank_does_not_end_in_noise_in_bfloat16(method):
     x = parameter.grad / parameter.grad.norm()
     found = orthogonalize(x.bfloat16(), 5, method).double()
     assert distance(found, published_newton_schulz(x.double())) < 0.45
+
+
+def spectra(size: int) -> dict[str, torch.Tensor]:
+    """Singular values as gradients have them: falling evenly, like 1/i, by a step, or one that is all."""
+    found = {"like 1/i": 1 / torch.arange(1, size + 1, dtype=torch.float64)}
+    for condition in (1, 10, 100, 1e3, 1e5):
+        ones = torch.ones(size, dtype=torch.float64)
+        found[f"even, {condition:g}"] = torch.logspace(0, -math.log10(condition), size, dtype=torch.float64)
+        found[f"a quarter, {condition:g}"] = torch.where(
+            torch.arange(size) < size // 4, ones, ones / condition
+        )
+        found[f"one, {condition:g}"] = torch.where(torch.arange(size) < 1, ones, ones / condition)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("tall", [False, True])
+@pytest.mark.parametrize("method", METHODS[:5], ids=method_name)
+def test_no_singular_value_leaves_the_range_whatever_the_spectrum(method, tall, dtype):
+    """Beyond about 1.3 the iteration explodes; polynomials in the wrong order did that in bfloat16."""
+    generator = torch.Generator().manual_seed(4)
+    u = torch.linalg.qr(torch.randn(192, 192, generator=generator, dtype=torch.float64)).Q
+    v = torch.linalg.qr(torch.randn(672, 192, generator=generator, dtype=torch.float64)).Q
+    for name, values in spectra(192).items():
+        x = u * values @ v.T
+        x = x.T.contiguous() if tall else x
+        found = orthogonalize((x / x.norm()).to(dtype), 5, method)
+        assert torch.linalg.svdvals(found.double()).max() < 1.25, name
 
 
 def test_the_size_of_the_gradient_does_not_matter():
