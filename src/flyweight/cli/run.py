@@ -80,7 +80,11 @@ def train(
     corpus: CorpusOption = None,
     start_from: Annotated[
         str | None,
-        typer.Option("--from", metavar="RUN@TOKENS", help="Start a new run from another run's checkpoint."),
+        typer.Option(
+            "--from",
+            metavar="RUN@TOKENS|MODEL",
+            help="Start a new run from another run's checkpoint, or from a model in a Hugging Face folder.",
+        ),
     ] = None,
     dry_run: Annotated[
         bool,

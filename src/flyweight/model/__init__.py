@@ -2,7 +2,7 @@
 
 `decoder` is the place to start reading; `attention` and `layers` are its parts, `cache` makes generation
 fast, `parametrization` holds the one table of roles, `mapping` folds a decoder onto stock Hugging Face
-classes and `cost` counts.
+classes, `unfolding` is the way back, and `cost` counts.
 """
 
 from flyweight.model.attention import AttentionKernel
@@ -18,6 +18,7 @@ from flyweight.model.parametrization import (
     parameter_roles,
     role_rules,
 )
+from flyweight.model.unfolding import from_stock, why_not_ours
 
 __all__ = [
     "AttentionKernel",
@@ -27,6 +28,7 @@ __all__ = [
     "Role",
     "RoleRule",
     "flops_per_token",
+    "from_stock",
     "fused_parts",
     "multipliers",
     "parameter_counts",
@@ -34,4 +36,5 @@ __all__ = [
     "role_rules",
     "stock_class",
     "to_stock",
+    "why_not_ours",
 ]

@@ -42,7 +42,7 @@ def to_stock(
     """
     architecture = stock_class(model, parametrization)
     assert architecture is not None, "this model has no stock class"
-    factors = _folded_factors(model, parametrization)
+    factors = folded_factors(model, parametrization)
     weights = {}
     for name, weight in state_dict.items():
         for stock_name, rows in _unfused(name, weight.detach(), model):
@@ -53,7 +53,7 @@ def to_stock(
     return _stock_config(architecture, model), weights
 
 
-def _folded_factors(model: Model, parametrization: Parametrization) -> dict[str, float]:
+def folded_factors(model: Model, parametrization: Parametrization) -> dict[str, float]:
     """By module, the factor that its weight takes over from the forward pass.
 
     A tied embedding is readout too, so the final norm's gain takes the embedding's factor back. The stock

@@ -29,10 +29,11 @@ from flyweight.inference import (
 )
 from flyweight.recipe import Recipe, identity_differences, identity_hash, load_recipe
 from flyweight.training.checkpoint import State, load_state
+from flyweight.training.importing import check_tokenizer, import_weights, is_model_folder
 
 _LOCK = ".lock"
 _ORIGIN = "origin.json"
-"""From which other run's checkpoint a run started."""
+"""From which other run's checkpoint, or from which model, a run started."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Start:
     from_other_run: bool = False
     same_order: bool = True
     """Whether the checkpoint's recipe draws the same sequences as this one."""
+    model: Path | None = None
+    """Instead of a checkpoint: the Hugging Face folder whose weights a new run begins with, at clock 0."""
 
 
 @contextlib.contextmanager
@@ -69,7 +72,8 @@ def open_run(run: Path, recipe: Recipe, corpus: OpenCorpus, start_from: str | No
         run: the run's folder, locked.
         recipe: must agree in every identity key with the recipe of the folder's checkpoints.
         corpus: the token shards.
-        start_from: RUN@TOKENS of another run, from which a new run starts under other identity keys.
+        start_from: where a new run starts: RUN@TOKENS of another run, under other identity keys, or the folder of
+            a Hugging Face model.
 
     Raises:
         UserError: the folder is another recipe's or holds something else, or was trained on other
@@ -90,7 +94,9 @@ def open_run(run: Path, recipe: Recipe, corpus: OpenCorpus, start_from: str | No
         origin = _origin(run) if start_from is None else None
         given = start_from or (origin["given"] if origin else None)
         start = _start_elsewhere(given, recipe, corpus) if given else Start(None, None)
-        if given and start.state is not None:
+        if given and start.model is not None:
+            write_json(run / _ORIGIN, {"given": given})
+        elif given and start.state is not None:
             hash_ = identity_hash(read_checkpoint_recipe(given))
             write_json(run / _ORIGIN, {"given": given, "clock": start.state.clock, "recipe_hash": hash_})
     write_recipe(run / layout.RUN_RECIPE_FILE, recipe)  # execution keys may have changed
@@ -140,6 +146,11 @@ def _continued(run: Path, recipe: Recipe, corpus: OpenCorpus, newest: Path) -> S
 
 
 def _start_elsewhere(start_from: str, recipe: Recipe, corpus: OpenCorpus) -> Start:
+    if is_model_folder(start_from):
+        folder = Path(start_from)
+        check_tokenizer(folder, corpus.tokenizer)
+        import_weights(folder, recipe)  # so that what does not fit is told before anything is written
+        return Start(None, None, model=folder)
     checkpoint = find_checkpoint(start_from)
     other, state = read_checkpoint_recipe(checkpoint), load_state(checkpoint)
     for part in ("model", "parametrization"):

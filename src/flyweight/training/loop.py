@@ -19,6 +19,7 @@ from flyweight.training.accounting import Window
 from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints, save_checkpoint
 from flyweight.training.folder import Start
 from flyweight.training.guard import Guard
+from flyweight.training.importing import import_weights
 from flyweight.training.interrupt import Interruption
 from flyweight.training.objective import Objective
 from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
@@ -66,10 +67,15 @@ class Trainer:
             same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
             load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None, self.float8)
         else:
-            fresh = Decoder(self.recipe.model, self.recipe.parametrization).initialize(self.recipe.seed)
-            self.decoder.load_state_dict(fresh.state_dict())
+            self.decoder.load_state_dict(self._first_weights(start))
             self.float8.reset()
         self.guard.restore(start.state.guard if start.state and not start.from_other_run else {})
+
+    def _first_weights(self, start: Start) -> dict[str, torch.Tensor]:
+        if start.model is not None:
+            return import_weights(start.model, self.recipe)
+        fresh = Decoder(self.recipe.model, self.recipe.parametrization).initialize(self.recipe.seed)
+        return fresh.state_dict()
 
     def _warm_up(self) -> None:
         """One pass over nothing in particular, and its gradients thrown away.
