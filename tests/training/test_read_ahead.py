@@ -62,9 +62,13 @@ def test_an_error_comes_with_its_own_batch_only() -> None:
 
 
 def test_the_thread_ends_with_an_exception_of_the_caller() -> None:
-    with pytest.raises(KeyboardInterrupt), ReadAhead(lambda place: place) as ahead:
-        ahead.take(0, 1)
-        raise KeyboardInterrupt
+    def train() -> None:
+        with ReadAhead(lambda place: place) as ahead:
+            ahead.take(0, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
     assert not reading_threads()
 
 

@@ -24,17 +24,16 @@ from flyweight.inference import Precision, choose_precision, layout, pick_device
 from flyweight.model import AttentionKernel, Decoder
 from flyweight.recipe import Recipe
 from flyweight.recipe.schema import Float8
+from flyweight.training.activations import Carried
 from flyweight.training.devices import bfloat16_peak
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
+from flyweight.training.optimizers.muon_methods import most_stacked_bytes
 from flyweight.training.precision import choose_float8
+from flyweight.training.room import FILLS, free_bytes, micro_tokens
 from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
 
 _DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic", "compile", "fp8")
 """The execution keys that the plan resolves."""
-
-# Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
-# micro-batches gain nothing (measured: 4, 8 and 16 x 512 tokens within a tenth of each other).
-_MICRO_TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 32_768}
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
         device=str(device),
         precision=precision,
         micro_batch=None if execution.micro_batch == "auto" else execution.micro_batch,
-        micro_tokens=_MICRO_TOKENS[device.type],
+        micro_tokens=FILLS[device.type],
         threads=torch.get_num_threads(),
         deterministic=execution.deterministic,
         peak_flops=peak,
@@ -108,7 +107,22 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
     attention = choose_attention(int(recipe.training.sequence_length.at(0)), precision, device)
     compiled, why = choose_compile(recipe, device, plan.peak_flops)
     plan = replace(plan, attention=attention, compiled=compiled, reasons=(ATTENTION_REASONS[attention], why))
+    if plan.micro_batch is None:
+        plan = replace(plan, micro_tokens=micro_tokens(recipe, carried_out(plan), free_bytes(device)))
     return _with_float8(plan, recipe)
+
+
+def carried_out(plan: ExecutionPlan) -> Carried:
+    """What the memory of training depends on, of a plan."""
+    device_type = torch.device(plan.device).type
+    return Carried(
+        precision=plan.precision,
+        device_type=device_type,
+        attention=plan.attention,
+        compiled=plan.compiled,
+        fp8_layers=tuple(plan.fp8_layers),
+        muon_stack_bytes=most_stacked_bytes(device_type),
+    )
 
 
 def _with_float8(plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
@@ -200,6 +214,8 @@ def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], recipe: Recipe) -
         peak_flops=old.peak_flops,
         peak_from=old.peak_from,
         attention=old.attention,
+        # What is free now must not change the sums of a run that goes on.
+        micro_tokens=old.micro_tokens if before["micro_batch"] == execution.micro_batch else new.micro_tokens,
     )
 
 

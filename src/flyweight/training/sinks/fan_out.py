@@ -52,14 +52,23 @@ class Sinks:
 
 
 def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
-    """A dashboard or plain lines, and TensorBoard where it is installed and wanted."""
+    """A dashboard or plain lines, and the trackers that the recipe names.
+
+    Raises:
+        UserError: it names one that is not installed.
+    """
+    from flyweight.training.sinks import trackers
     from flyweight.training.sinks.dashboard import Dashboard
     from flyweight.training.sinks.lines import PlainLines
     from flyweight.training.sinks.tensorboard import tensorboard_sink
 
+    named = recipe.execution.trackers
+    if named != "auto":
+        for name in named:
+            trackers.require(name)
     terminal: Sink = Dashboard() if sys.stdout.isatty() else PlainLines()
     sinks: list[Sink] = [terminal]
-    if recipe.execution.tensorboard:
+    if named == "auto" or "tensorboard" in named:
         views = tensorboard_sink(run, clock)
         if views is None:
             terminal.handle(
@@ -67,4 +76,8 @@ def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
             )
         else:
             sinks.append(views)
+    if "trackio" in named:
+        sinks.append(trackers.Trackio(recipe, run, clock))
+    if "wandb" in named:
+        sinks.append(trackers.WeightsAndBiases(recipe, run, clock))
     return sinks
