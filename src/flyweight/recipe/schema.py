@@ -262,7 +262,7 @@ class Execution(Frozen):
     products are computed."""
     trackers: Literal["auto"] | tuple[Literal["tensorboard", "trackio", "wandb"], ...] = "auto"
     """Trackers that are told what the run does; `auto` is TensorBoard where it is installed. Trackio and Weights &
-    Biases keep to this machine unless their own settings (WANDB_MODE, WANDB_API_KEY, TRACKIO_SPACE_ID) say otherwise."""
+    Biases keep to this machine, unless WANDB_MODE, WANDB_API_KEY or TRACKIO_SPACE_ID say otherwise."""
 
     @model_validator(mode="before")
     @classmethod

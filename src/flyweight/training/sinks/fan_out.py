@@ -62,13 +62,13 @@ def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
     from flyweight.training.sinks.lines import PlainLines
     from flyweight.training.sinks.tensorboard import tensorboard_sink
 
-    named = recipe.execution.trackers
-    if named != "auto":
-        for name in named:
-            trackers.require(name)
+    wanted = recipe.execution.trackers
+    named = () if wanted == "auto" else wanted
+    for name in named:
+        trackers.require(name)
     terminal: Sink = Dashboard() if sys.stdout.isatty() else PlainLines()
     sinks: list[Sink] = [terminal]
-    if named == "auto" or "tensorboard" in named:
+    if wanted == "auto" or "tensorboard" in named:
         views = tensorboard_sink(run, clock)
         if views is None:
             terminal.handle(
@@ -76,8 +76,4 @@ def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
             )
         else:
             sinks.append(views)
-    if "trackio" in named:
-        sinks.append(trackers.Trackio(recipe, run, clock))
-    if "wandb" in named:
-        sinks.append(trackers.WeightsAndBiases(recipe, run, clock))
-    return sinks
+    return sinks + trackers.begin([name for name in named if name != "tensorboard"], recipe, run, clock)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -35,6 +35,24 @@ def require(tracker: str) -> None:
             f"execution.trackers names {tracker!r}, which is not installed: pip install 'flyweight[{extra}]', or take "
             f"it out of the list."
         )
+
+
+def begin(names: Iterable[str], recipe: Recipe, run: Path, clock: int) -> list[Trackio | WeightsAndBiases]:
+    """Views of these trackers.
+
+    Raises:
+        UserError: one of them does not begin, as without a network where it is told to need one.
+    """
+    views = []
+    for name in names:
+        try:
+            views.append({"trackio": Trackio, "wandb": WeightsAndBiases}[name](recipe, run, clock))
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"execution.trackers: {name} does not begin ({reason}); mend its settings, or take it out of the list."
+            ) from error
+    return views
 
 
 def public_configuration(recipe: Recipe) -> dict[str, Any]:
@@ -102,9 +120,11 @@ class WeightsAndBiases:
     """
 
     def __init__(self, recipe: Recipe, run: Path, clock: int):
+        chosen = os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY")
+        if not chosen:  # its reports about itself do not go out either; it asks when it is imported
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb  # type: ignore[import-not-found, unused-ignore]  # pyright: ignore[reportMissingImports]
 
-        chosen = os.environ.get("WANDB_MODE") or os.environ.get("WANDB_API_KEY")
         self._run = wandb.init(
             project=recipe.name,
             name=run.resolve().name,
