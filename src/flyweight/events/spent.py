@@ -94,6 +94,6 @@ def _attempt(events: list[dict[str, Any]]) -> Spent:
         checkpoint_seconds=sum(e["seconds"] for e in events if e["kind"] == "checkpoint_saved"),
         validation_seconds=sum(e["seconds"] for e in events if e["kind"] == "validated"),
         tokens=sum(step["tokens_per_second"] * step["seconds"] for step in steps),
-        joules=None if None in joules else sum(joules),
+        joules=None if None in joules else sum(value for value in joules if value is not None),
         energy_from="",
     )
