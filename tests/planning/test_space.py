@@ -1,116 +1,18 @@
-"""Memory and disk: against a case worked out by hand, and against what torch really keeps."""
+"""Disk: against a case worked out by hand."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-import torch
 
 from flyweight.curriculum import Schedule
-from flyweight.model import Decoder, role_rules
-from flyweight.planning.memory import activation_bytes, training_memory
-from flyweight.planning.parameters import optimizer_values
 from flyweight.planning.storage import disk_space
-from flyweight.recipe import Model, Parametrization, Recipe, recipe_from_dict
-from flyweight.training.optimizers import OptimizerByRole
+from flyweight.recipe import Recipe, recipe_from_dict
 
 PARAMETERS = (
     300 * 8 + 2 * (8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 16 + 2 * 8) + 8
 )  # embedding, blocks, final norm
-
-
-def test_memory_of_a_small_case_by_hand(tiny_recipe: Recipe):
-    memory = training_memory(tiny_recipe, Schedule.of(tiny_recipe.training))
-    assert memory.weights == memory.gradients == 4 * PARAMETERS
-    tensors = 2 + 2 * 6  # each keeps two moments and a step count
-    assert memory.optimizer == 4 * (2 * PARAMETERS + tensors)
-    assert memory.compute_copies == 0
-    assert (
-        memory.readout == 16 * 300 * 8 + 4 * 300 * 8
-    )  # 16 positions' logits and gradient; the weight's gradient
-    assert (memory.micro_batch, memory.sequence_length, memory.precision) == (1, 16, "float32")
-    assert memory.total == sum(
-        (memory.weights, memory.gradients, memory.optimizer, memory.activations, memory.readout)
-    )
-
-
-def test_the_micro_batch_multiplies_activations(tiny: dict[str, Any]):
-    def memory(micro_batch: int, precision: str) -> Any:
-        tiny["execution"] = {"micro_batch": micro_batch, "precision": precision}
-        recipe = recipe_from_dict(tiny)
-        return training_memory(recipe, Schedule.of(recipe.training))
-
-    one, four, many = memory(1, "float32"), memory(4, "float32"), memory(64, "float32")
-    assert 3.9 < four.activations / one.activations <= 4
-    assert many == four  # a step has four sequences, and a micro-batch no more
-    half = memory(1, "bfloat16")
-    assert half.activations < one.activations
-    assert half.compute_copies == 2 * 2 * (8 * 8 + 2 * 8 * 4 + 8 * 8 + 3 * 8 * 16)
-
-
-def _kept_for_backward(model: Model, sequences: int, length: int, dtype: torch.dtype) -> int:
-    """Bytes of the storages that torch keeps for the backward pass, weights and their copies left out."""
-    decoder = Decoder(model, Parametrization()).initialize(0)
-    weights = {parameter.untyped_storage().data_ptr() for parameter in decoder.parameters()}
-    sizes = {parameter.numel() for parameter in decoder.parameters() if parameter.dim() == 2}
-    kept: dict[int, torch.Tensor] = {}
-
-    def pack(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        copy = tensor.dtype == torch.bfloat16 and tensor.dim() == 2 and tensor.numel() in sizes
-        if storage.data_ptr() not in weights and not copy:
-            kept[storage.data_ptr()] = tensor  # held, so that its address is not given to another
-        return tensor
-
-    with (
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-        torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16),
-    ):
-        decoder(torch.zeros(sequences, length, dtype=torch.int64))
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("extra", [{}, {"qk_norm": True}, {"exclusive_attention": True}], ids=str)
-def test_activations_are_what_torch_keeps(extra: dict[str, bool], dtype: torch.dtype):
-    model = Model(
-        vocab_size=100,
-        hidden_size=48,
-        intermediate_size=136,
-        num_hidden_layers=3,
-        num_attention_heads=6,
-        num_key_value_heads=2,
-        head_dim=8,
-        max_position_embeddings=64,
-        **extra,  # type: ignore[arg-type]
-    )
-    expected = activation_bytes(model, 3, 50, dtype.itemsize)
-    # In bfloat16 the attention kernels of different devices keep different casts.
-    tolerance = 0.001 if dtype == torch.float32 else 0.12
-    assert _kept_for_backward(model, 3, 50, dtype) == pytest.approx(expected, rel=tolerance)
-
-
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
-def test_optimizer_state_is_what_the_optimizer_holds(tiny_recipe: Recipe, kind: str):
-    decoder = Decoder(tiny_recipe.model, tiny_recipe.parametrization).initialize(0)
-    optimizer = OptimizerByRole(decoder, tiny_recipe.training, kind)
-    decoder(torch.zeros(1, 4, dtype=torch.int64)).sum().backward()
-    for parameter in decoder.parameters():
-        assert parameter.grad is not None
-    rules = role_rules(tiny_recipe.model, tiny_recipe.parametrization)
-    optimizer.step(dict.fromkeys(rules, 1e-3), 0.0)
-    held = sum(tensor.numel() for tensor in optimizer.state_tensors().values())
-    assert held == optimizer_values(tiny_recipe, kind)
-
-
-def test_the_larger_optimizer_of_a_run_counts(tiny: dict[str, Any]):
-    def optimizer(*kinds: str) -> int:
-        tiny["training"]["optimizer"] = [{"at": 100 * i, "kind": kind} for i, kind in enumerate(kinds)]
-        recipe = recipe_from_dict(tiny)
-        return training_memory(recipe, Schedule.of(recipe.training)).optimizer
-
-    assert optimizer("muon") < optimizer("adamw") == optimizer("adamw", "muon")
 
 
 def test_disk_of_a_small_case_by_hand(tiny_recipe: Recipe):

@@ -242,7 +242,8 @@ def test_a_shard_that_is_lost_in_mid_run_ends_it_in_one_sentence_and_loses_no_st
     expected = "cannot be read" if damage == "vanished" else "truncated shard"
     with pytest.raises(UserError, match=expected):
         train(recipe, own, tmp_path / "run", sinks=[Lose()])
-    assert [clock for clock, _ in list_checkpoints(tmp_path / "run")] == [5 * STEP]
+    # The batch of the step after may have been read ahead; nothing that was trained is lost.
+    assert [clock for clock, _ in list_checkpoints(tmp_path / "run")] in ([5 * STEP], [6 * STEP])
     with pytest.raises(UserError, match=expected):  # and the next attempt says it at once
         open_corpus(tmp_path / "corpus")
     file.write_bytes(content)

@@ -65,3 +65,17 @@ def recipe_of(name: str, overrides: list[str] | None, scaled: str | None = None,
     except ValueError as error:
         raise UserError(f"--scaled: {error}.") from None
     return recipe.scaled(tokens, factor)
+
+
+def bytes_of(text: str, option: str) -> int:
+    """Bytes that an option's text names.
+
+    Raises:
+        UserError: it names none.
+    """
+    from flyweight.recipe import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise UserError(f"{option}: {error}.") from None

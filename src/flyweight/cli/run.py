@@ -18,6 +18,7 @@ from flyweight.cli.options import (
     Overrides,
     RecipeArgument,
     Scaled,
+    bytes_of,
     print_json,
     recipe_of,
 )
@@ -42,6 +43,10 @@ def plan(
         float | None, typer.Option(help="What the machine computes in a second, such as 80e12, for a time.")
     ] = None,
     share_of_peak: Annotated[float, typer.Option(help="Share of it that training reaches.")] = 0.4,
+    device_memory: Annotated[
+        str | None,
+        typer.Option(help="Memory of the device, such as 24GB: says how large a micro-batch fits."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a run will cost: parameters, tokens, steps, FLOPs, memory, disk; plot its timelines.
@@ -62,7 +67,14 @@ def plan(
         loaded = recipe_of(recipe, overrides, scaled, factor)
     if corpus is not None:
         sizes = {name: stream.tokens for name, stream in open_corpus(corpus).train.items()}
-    result = plan_recipe(loaded, sizes, peak_flops=peak_flops, share_of_peak=share_of_peak, realised=realised)
+    result = plan_recipe(
+        loaded,
+        sizes,
+        peak_flops=peak_flops,
+        share_of_peak=share_of_peak,
+        realised=realised,
+        device_memory=None if device_memory is None else bytes_of(device_memory, "--device-memory"),
+    )
     if as_json:
         print_json(result.to_dict())
     else:

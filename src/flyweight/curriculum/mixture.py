@@ -14,6 +14,7 @@ Everything is exact: weights are integers over UNIT, read at the starting clock 
 from __future__ import annotations
 
 import heapq
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -81,6 +82,7 @@ class Mixture:
         self._slack = UNIT // (2 * m - 2) if m > 1 else 0
         self._rows: dict[int, tuple[int, ...]] = {0: (0,) * m}
         self._blocks: dict[int, np.ndarray] = {}
+        self._walking = threading.RLock()  # batches are drawn ahead in a thread, beside what asks for counts
 
     def planned(self, sequence: int) -> np.ndarray:
         """S_i(sequence), in units of 1/UNIT sequences: int64 (sources,)."""
@@ -131,8 +133,12 @@ class Mixture:
 
     def _block(self, block: int) -> np.ndarray:
         """Sources of the ROW sequences of a block, int16, walking on from the nearest row before."""
-        if block in self._blocks:
+        with self._walking:
+            if block not in self._blocks:
+                self._walk_to(block)
             return self._blocks[block]
+
+    def _walk_to(self, block: int) -> None:
         start = max(row for row in self._rows if row <= block)
         walk = _Walk(start * ROW, list(self._rows[start]))
         assigned = np.empty(0, np.int16)
@@ -141,7 +147,6 @@ class Mixture:
             self._rows[current + 1] = tuple(walk.counts)
         self._blocks = {key: self._blocks[key] for key in list(self._blocks)[-7:]}
         self._blocks[block] = assigned
-        return assigned
 
     def sources_of(self, first: int, count: int) -> np.ndarray:
         """The source index of sequences first ... first+count-1."""
@@ -167,7 +172,8 @@ class Mixture:
         planned = self.planned(block * ROW)
         if sum(counts) != block * ROW or np.abs(np.array(counts) * UNIT - planned).max() > UNIT:
             raise ValueError(f"counts {counts} at block {block} do not belong to this mixture")
-        self._rows[block] = tuple(counts)
+        with self._walking:
+            self._rows[block] = tuple(counts)
 
 
 def planned_tokens_by_source(training: Training) -> dict[str, float]:

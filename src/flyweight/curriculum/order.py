@@ -98,17 +98,22 @@ class Order:
             self._counts_at[place] = self.mixture.counts_before(place)
         return self._counts_at[place]
 
-    def _draws_before(self, place: int, length: int) -> np.ndarray:
+    def _draws_before(self, place: int, length: int, journal: Journal) -> np.ndarray:
         """Draws of each source at sequence length `length` before a place: int64 (sources,)."""
         draws = np.zeros(len(self.mixture.sources), np.int64)
-        for part in self.journal.stretches(self.schedule, place):
+        for part in journal.stretches(self.schedule, place):
             if part.sequence_length == length:
                 end = self.mixture.counts_before(place) if part.end == place else self._counts(part.end)
                 draws = draws + end - self._counts(part.first)
         return draws
 
-    def sequences(self, first: int, count: int) -> list[Sequence]:
-        """Sequences first ... first+count-1 of the run, which must be of one length."""
+    def sequences(self, first: int, count: int, journal: Journal | None = None) -> list[Sequence]:
+        """Sequences first ... first+count-1 of the run, which must be of one length.
+
+        `journal` is the order's own when left out. What draws in another thread passes the one that it was told:
+        the order's may change meanwhile.
+        """
+        journal = self.journal if journal is None else journal
         if count == 0:
             return []
         length = self.schedule.segment_of_sequence(first).sequence_length
@@ -116,16 +121,14 @@ class Order:
         result: list[Sequence] = []
         while len(result) < count:
             number = first + len(result)
-            place = self.journal.place(number)
-            room = min(
-                (part.first - place for part in self.journal.skipped if part.first > place), default=count
-            )
-            result += self._drawn(number, place, min(room, count - len(result)), length)
+            place = journal.place(number)
+            room = min((part.first - place for part in journal.skipped if part.first > place), default=count)
+            result += self._drawn(number, place, min(room, count - len(result)), length, journal)
         return result
 
-    def _drawn(self, number: int, place: int, count: int, length: int) -> list[Sequence]:
+    def _drawn(self, number: int, place: int, count: int, length: int, journal: Journal) -> list[Sequence]:
         """The `count` sequences at places from `place` on, the first of which is the run's sequence `number`."""
-        draws = self._draws_before(place, length)
+        draws = self._draws_before(place, length, journal)
         result = []
         for offset, index in enumerate(self.mixture.sources_of(place, count)):
             source, draw = self.mixture.sources[index], int(draws[index])
@@ -141,7 +144,9 @@ class Order:
         """Windows of `length` tokens in one epoch of `source`."""
         return self._tokens[source] // length
 
-    def step_sequences(self, step: Step, rank: int = 0, world_size: int = 1) -> list[Sequence]:
+    def step_sequences(
+        self, step: Step, rank: int = 0, world_size: int = 1, journal: Journal | None = None
+    ) -> list[Sequence]:
         """The sequences of a step that process `rank` of `world_size` trains on.
 
         Each rank takes a contiguous part; the parts of all ranks, in order, are the step's sequences
@@ -149,7 +154,7 @@ class Order:
         """
         begin = step.batch_size * rank // world_size
         end = step.batch_size * (rank + 1) // world_size
-        return self.sequences(step.sequence + begin, end - begin)
+        return self.sequences(step.sequence + begin, end - begin, journal)
 
     def realised(self, sequence: int) -> dict[str, int]:
         """How many of the run's sequences before `sequence` come from each source; skipped ones do not count."""

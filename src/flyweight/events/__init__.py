@@ -1,6 +1,7 @@
 """The one event stream of a run: what the loop says, and how the record is read back."""
 
 from flyweight.events.record import EVENTS_FILE, EventWriter, read_events
+from flyweight.events.spent import Spent, run_spent
 from flyweight.events.types import (
     CheckpointSaved,
     Event,
@@ -27,9 +28,11 @@ __all__ = [
     "RunFinished",
     "RunStarted",
     "Sampled",
+    "Spent",
     "StageEntered",
     "StepDone",
     "StepSkipped",
     "Validated",
     "read_events",
+    "run_spent",
 ]

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -78,31 +79,34 @@ def read_events(run_folder: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: the folder holds no record.
     """
+    history: list[dict[str, Any]] = []
+    for event in raw_events(run_folder):
+        if event["kind"] == "run_started":
+            resumed = -1 if event["resumed_from"] is None else event["resumed_from"]
+            history = [
+                old for old in history if old["kind"] != "run_finished" and old.get("clock", -1) <= resumed
+            ]
+        elif event["kind"] == "rolled_back":
+            history = [old for old in history if old.get("clock", -1) <= event["clock"]]
+        elif event["kind"] == "step_skipped":  # an attempt that goes on from this very clock skips it again
+            history = [old for old in history if not _is_same_skip(old, event)]
+        history.append(event)
+    return history
+
+
+def raw_events(run_folder: Path) -> Iterator[dict[str, Any]]:
+    """Every event that was written, oldest first, also what was undone later; torn lines are left out.
+
+    Raises:
+        UserError: the folder holds no record.
+    """
     path = run_folder / EVENTS_FILE
     if not path.is_file():
         raise UserError(f"{run_folder}: no run here (there is no {EVENTS_FILE}).")
-    history: list[dict[str, Any]] = []
     with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
-            try:
-                event = _restored(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-            if event["kind"] == "run_started":
-                resumed = -1 if event["resumed_from"] is None else event["resumed_from"]
-                history = [
-                    old
-                    for old in history
-                    if old["kind"] != "run_finished" and old.get("clock", -1) <= resumed
-                ]
-            elif event["kind"] == "rolled_back":
-                history = [old for old in history if old.get("clock", -1) <= event["clock"]]
-            elif (
-                event["kind"] == "step_skipped"
-            ):  # an attempt that goes on from this very clock skips it again
-                history = [old for old in history if not _is_same_skip(old, event)]
-            history.append(event)
-    return history
+            with contextlib.suppress(json.JSONDecodeError):
+                yield _restored(json.loads(line))
 
 
 def _is_same_skip(one: dict[str, Any], two: dict[str, Any]) -> bool:

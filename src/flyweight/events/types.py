@@ -42,7 +42,8 @@ class StageEntered(Event):
 
 @dataclass(frozen=True)
 class StepDone(Event):
-    """One optimizer step. `clock` is the clock after it; `realised` the run's sequences by source so far."""
+    """A line of the log: the mean over the steps since the line before. `clock` is the clock after them;
+    `realised` the run's sequences by source so far. Records of earlier versions lack the fields with defaults."""
 
     kind: ClassVar[str] = "step"
     step: int
@@ -56,9 +57,15 @@ class StepDone(Event):
     batch_size: int
     sequence_length: int
     seconds: float
+    """Of these steps; validations and checkpoints left out."""
     tokens_per_second: float
     share_of_peak: float | None
+    """Model FLOPs utilisation against the plan's `peak_flops`."""
     realised: dict[str, int] = field(default_factory=dict)
+    data_seconds: float = 0.0
+    """Of `seconds`, waited for batches."""
+    joules: float | None = None
+    """Used in `seconds`; None where nothing measures it."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +155,25 @@ class Notice(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """An attempt ends; `reason` is `finished`, `interrupted` or `failed: ...`."""
+    """An attempt ends; `reason` is `finished`, `interrupted` or `failed: ...`. All figures are of this attempt."""
 
     kind: ClassVar[str] = "run_finished"
     step: int
     clock: int
     reason: str
     seconds: float
+    training_seconds: float | None = None
+    """In steps that were logged; None in records of earlier versions."""
+    data_seconds: float = 0.0
+    """Of those, waited for batches."""
+    checkpoint_seconds: float = 0.0
+    """In which training stood still for them."""
+    validation_seconds: float = 0.0
+    tokens: int = 0
+    """Trained on in `training_seconds`."""
+    share_of_peak: float | None = None
+    """Model FLOPs utilisation over `training_seconds`."""
+    joules: float | None = None
+    """From beginning to end; None where nothing measures it."""
+    energy_from: str = ""
+    """What measured them."""

@@ -45,7 +45,8 @@ def _blocks(length: int) -> Iterator[_Block]:
         place += (stop - start) * stop
 
 
-def _weights_per_head(length: int) -> int:
+def weights_per_head(length: int) -> int:
+    """Weights that are kept of one query head of a sequence of `length`: about length^2 / 2."""
     return sum((block.stop - block.start) * block.stop for block in _blocks(length))
 
 
@@ -89,7 +90,7 @@ class _Heads:
 def _forward(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     heads = _Heads(query, keys)
     result = query.new_empty(heads.groups, heads.group, heads.length, heads.size)
-    flat = query.new_empty(heads.groups * heads.group * _weights_per_head(heads.length))
+    flat = query.new_empty(heads.groups * heads.group * weights_per_head(heads.length))
     for block in _blocks(heads.length):
         rows = heads.queries(query, block) * scale
         scores = torch.bmm(rows, heads.keys(keys, block).transpose(1, 2))
@@ -103,7 +104,7 @@ def _forward(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple
 @_forward.register_fake
 def _(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     batch, heads, length, _size = query.shape
-    return query.new_empty(query.shape), query.new_empty(batch * heads * _weights_per_head(length))
+    return query.new_empty(query.shape), query.new_empty(batch * heads * weights_per_head(length))
 
 
 @torch.library.custom_op("flyweight::block_attention_backward", mutates_args=())

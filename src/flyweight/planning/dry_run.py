@@ -31,7 +31,7 @@ from flyweight.release import export
 from flyweight.training import ExecutionPlan, Sinks, rates_by_role
 from flyweight.training.folder import Start
 from flyweight.training.loop import Trainer
-from flyweight.training.plan import apply_plan, resolve_plan
+from flyweight.training.plan import apply_plan, carried_out, resolve_plan
 from flyweight.training.tiers import without_compiling
 
 Progress = Callable[[str, float], None]
@@ -148,7 +148,9 @@ def dry_run(
         exported = export(run, folder / "export")
         export_seconds, export_bytes = time.monotonic() - exporting, _size(folder / "export")
     sizes = None if shards is None else {name: stream.tokens for name, stream in shards.train.items()}
-    planned = plan_recipe(_as_rehearsed(recipe, plan), sizes, peak_flops=plan.peak_flops)
+    planned = plan_recipe(
+        _as_rehearsed(recipe, plan), sizes, peak_flops=plan.peak_flops, carried=carried_out(plan)
+    )
     kept, saves = saved_checkpoints(recipe, Schedule.of(recipe.training))
     report("dry run", 1.0)
     return DryRun(

@@ -11,7 +11,7 @@ import numpy as np
 
 from flyweight.curriculum import Schedule
 from flyweight.model import flops_per_token, parameter_counts, stock_class
-from flyweight.planning.memory import Memory, training_memory
+from flyweight.planning.fitting import Fit, fit_into, planned_way
 from flyweight.planning.realised import Realised
 from flyweight.planning.storage import Disk, disk_space
 from flyweight.planning.supply import (
@@ -26,6 +26,8 @@ from flyweight.planning.supply import (
     tokens_by_source,
 )
 from flyweight.recipe import Recipe
+from flyweight.training.activations import Carried
+from flyweight.training.memory import Memory, training_memory
 
 OWN_CODE = "own code"
 """Instead of a class: the model exports with modeling code of its own."""
@@ -51,6 +53,8 @@ class Plan:
     memory_bytes: int
     memory: Memory
     """Parts of `memory_bytes`."""
+    fit: Fit | None
+    """What fits into a device's memory, where that was given."""
     disk_bytes: int
     disk: Disk
     """Parts of `disk_bytes`."""
@@ -93,6 +97,8 @@ def plan_recipe(
     peak_flops: float | None = None,
     share_of_peak: float = 0.4,
     realised: Realised | None = None,
+    carried: Carried | None = None,
+    device_memory: int | None = None,
 ) -> Plan:
     """Plan a run of `recipe`.
 
@@ -103,7 +109,11 @@ def plan_recipe(
         peak_flops: of the device or of all devices together, a second: the plan then says how long it takes.
         share_of_peak: what training reaches of that.
         realised: what a run of it read so far: the plan then lays the two side by side.
+        carried: how training is carried out, as far as memory depends on it; as the recipe asks on the device that it
+            names, a GPU where it names none, when left out.
+        device_memory: bytes of the device: the plan then says how large a micro-batch fits.
     """
+    carried = carried or planned_way(recipe)
     schedule = Schedule.of(recipe.training)
     segments = [
         {
@@ -119,7 +129,7 @@ def plan_recipe(
     ]
     total_flops = sum(segment["flops_per_token"] * segment["tokens"] for segment in segments)
     by_source = tokens_by_source(recipe.training, schedule)
-    memory, disk = training_memory(recipe, schedule), disk_space(recipe, schedule, corpus_tokens)
+    memory, disk = training_memory(recipe, schedule, carried), disk_space(recipe, schedule, corpus_tokens)
     rounds = None if corpus_tokens is None else epochs(by_source, corpus_tokens)
     return Plan(
         name=recipe.name,
@@ -132,6 +142,7 @@ def plan_recipe(
         total_flops=total_flops,
         memory_bytes=memory.total,
         memory=memory,
+        fit=None if device_memory is None else fit_into(recipe, schedule, carried, device_memory),
         disk_bytes=disk.total,
         disk=disk,
         export_class=stock_class(recipe.model, recipe.parametrization) or OWN_CODE,

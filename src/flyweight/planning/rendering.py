@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from flyweight.planning.fitting import Fit
 from flyweight.planning.plan import OWN_CODE, Plan
 from flyweight.planning.supply import MANY_EPOCHS
 from flyweight.recipe import format_bytes, format_tokens
@@ -23,6 +24,8 @@ def render(plan: Plan) -> RenderableType:
     if len(plan.segments) > 1:
         parts.append(_segments(plan))
     parts.append(_space(plan))
+    if plan.fit is not None:
+        parts.append(_fit(plan.fit))
     if plan.overlaps:
         parts.append(_overlaps(plan))
     parts = [part for table in parts for part in (table, Text(""))]
@@ -147,6 +150,8 @@ def _space(plan: Plan) -> Table:
         (f"{memory.precision} copies", memory.compute_copies),
         (f"activations ({sequences} of {memory.sequence_length:,})", memory.activations),
         ("readout", memory.readout),
+        ("working memory", memory.working),
+        ("parts of other devices", memory.gathered),
     ]
     right = [
         (f"shards ({disk.token_bytes} bytes a token)", disk.shards),
@@ -161,6 +166,15 @@ def _space(plan: Plan) -> Table:
         "total", format_bytes(plan.memory_bytes), "total", format_bytes(plan.disk_bytes), style="bold"
     )
     return table
+
+
+def _fit(fit: Fit) -> Text:
+    """What fits into the device, by sequence length."""
+    sizes = ", ".join(f"{count:,} of {length:,} tokens" for length, count in fit.micro_batches.items())
+    where = f"{format_bytes(fit.device_memory)}, of which {fit.usable:.0%} are planned with"
+    if fit.problem is not None:
+        return Text(f"does not fit: {fit.problem}", style="yellow")
+    return Text(f"fits into {where}: sequences in a forward pass, at most, {sizes}")
 
 
 def _overlaps(plan: Plan) -> Table:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from flyweight.corpus.shards import token_dtype
 from flyweight.curriculum import Schedule
 from flyweight.model import parameter_counts
-from flyweight.planning.parameters import optimizer_values
 from flyweight.recipe import Recipe
+from flyweight.training.parameters import optimizer_values
 
 FLOAT32 = 4
 

@@ -260,8 +260,20 @@ class Execution(Frozen):
     deterministic: bool = False
     """Ask torch for deterministic kernels where it has a choice, and let no trial of speed choose how Muon's
     products are computed."""
-    tensorboard: bool = True
-    """Write TensorBoard files where the package is installed."""
+    trackers: Literal["auto"] | tuple[Literal["tensorboard", "trackio", "wandb"], ...] = "auto"
+    """Trackers that are told what the run does; `auto` is TensorBoard where it is installed. Trackio and Weights &
+    Biases keep to this machine, unless WANDB_MODE, WANDB_API_KEY or TRACKIO_SPACE_ID say otherwise."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_key(cls, value: Any) -> Any:
+        """Recipes of run folders may be older than `trackers`."""
+        if not isinstance(value, dict) or "tensorboard" not in value:
+            return value
+        if "trackers" in value or not isinstance(value["tensorboard"], bool):
+            raise ValueError("`tensorboard` became `trackers`: [tensorboard] or []; keep `trackers` alone")
+        rest = {key: item for key, item in value.items() if key != "tensorboard"}
+        return {**rest, "trackers": "auto" if value["tensorboard"] else ()}
 
     @model_validator(mode="after")
     def _float8_beside_bfloat16(self) -> Self:

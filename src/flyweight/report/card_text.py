@@ -13,6 +13,7 @@ from flyweight.recipe import Recipe, format_tokens
 from flyweight.report.results import Measurement, bits_per_byte_rows, measurements
 from flyweight.report.run import RunRecord
 from flyweight.report.sections import recipe_yaml, source_rows
+from flyweight.report.spending import caveat, energy_rows, time_rows
 
 
 def card_body(
@@ -197,9 +198,18 @@ def _training(record: RunRecord, plan: Plan, images: Mapping[str, str]) -> str:
         rows.append(["Time in training steps", format_duration(record.training_seconds)])
     if record.tokens_per_second is not None:
         rows.append(["Speed, median", f"{record.tokens_per_second:,.0f} tokens per second"])
+    if record.share_of_peak is not None:
+        peak_from = record.execution.get("peak_from", "a matrix product measured here")
+        rows.append(["Model FLOPs utilisation", f"{record.share_of_peak:.1%} of {peak_from}"])
     rows.append(["Seed", str(record.recipe.seed)])
     drawn = [f"![{description}]({path})" for description, path in images.items()]
-    return "\n\n".join([_table(["", "Value"], rows), *drawn])
+    times = []
+    if record.spent is not None:
+        rows += [[label.capitalize(), value] for label, value in energy_rows(record.spent)]
+        if spent := time_rows(record.spent):
+            times = ["Where the time went:", _table(["", "Time", "Share"], spent)]
+            times += [missing] if (missing := caveat(record.spent)) else []
+    return "\n\n".join([_table(["", "Value"], rows), *drawn, *times])
 
 
 def _limitations(record: RunRecord) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from flyweight.base import UserError, read_json
 from flyweight.evaluation import RESULTS_FILE
-from flyweight.events import read_events
+from flyweight.events import Spent, read_events, run_spent
 from flyweight.inference import layout
 from flyweight.inference.checkpoint import checkpoint_title
 from flyweight.planning.realised import Realised, realised_tokens
@@ -39,6 +39,8 @@ class RunRecord:
     """results.json."""
     export: dict[str, Any] = field(default_factory=dict)
     """flyweight_export.json of an export of this run."""
+    spent: Spent | None = None
+    """By all attempts together, what was undone included."""
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The events of one kind, oldest first."""
@@ -121,7 +123,8 @@ class RunRecord:
         measured = self.results.get("model")
         own = measured is None and clock >= self.clock
         fits = own or measured == checkpoint_title(self.recipe, clock)
-        return replace(self, events=events, results=self.results if fits else {})
+        spent = self.spent if clock >= self.clock else None  # what was spent until then is not on record
+        return replace(self, events=events, results=self.results if fits else {}, spent=spent)
 
 
 def is_run(folder: str | Path) -> bool:
@@ -152,6 +155,7 @@ def read_run(folder: Path) -> RunRecord:
         corpus=_section(frozen, "corpus"),
         results=_optional(folder / RESULTS_FILE, "results"),
         export=_find_export(folder, recipe),
+        spent=run_spent(folder),
     )
 
 

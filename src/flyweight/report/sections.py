@@ -16,6 +16,7 @@ from flyweight.report import figures
 from flyweight.report.markup import Html, h, pairs, section, table
 from flyweight.report.results import Measurement, bits_per_byte_rows, measurements
 from flyweight.report.run import RunRecord
+from flyweight.report.spending import caveat, energy_rows, time_rows
 
 MANY_ROWS = 12
 """A group with more rows than this is folded away."""
@@ -27,6 +28,7 @@ def run_sections(run: RunRecord) -> list[Html]:
     return [
         h("div", [_tile(*item) for item in headline(run, plan)], class_="tiles"),
         section("Training", figures.grid(figures.training_figures([run]))),
+        section("Where the time went", *_spending(run)),
         section("Results", *_results(run)),
         section("Data", figures.grid([figures.mixture_svg(run)]), *_sources(run, plan)),
         section("Plan", _cost(plan), figures.grid(figures.timeline_figures(run), small=True)),
@@ -62,6 +64,18 @@ def headline(run: RunRecord, plan: Plan) -> list[tuple[str, str]]:
 
 def _tile(label: str, value: str) -> Html:
     return h("div", h("b", value), h("span", label), class_="tile")
+
+
+def _spending(run: RunRecord) -> list[Html]:
+    rows = time_rows(run.spent) if run.spent is not None else []
+    if run.spent is None or not rows:
+        return []
+    missing, energy = caveat(run.spent), energy_rows(run.spent)
+    return [
+        table(["", "time", "share"], rows),
+        *([h("p", missing, class_="quiet")] if missing else []),
+        *([pairs(energy)] if energy else []),
+    ]
 
 
 def _results(run: RunRecord) -> list[Html]:
@@ -275,7 +289,7 @@ def _export_rows(run: RunRecord) -> list[tuple[str, str]]:
 
 def _plain(key: str, value: object) -> str:
     if key == "peak_flops" and isinstance(value, int | float):
-        return f"{value:.3g} FLOP/s, measured"
+        return f"{value:.3g} FLOP/s"
     if isinstance(value, float):
         return f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

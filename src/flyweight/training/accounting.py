@@ -1,25 +1,109 @@
-"""What training took: the figures of a line of the log, added up over its steps."""
+"""What training took: time, arithmetic and energy, for a line of the log and for an attempt as a whole.
+
+Time in steps (waiting for data is part of it), in validations and in checkpoints are kept apart; what an attempt
+spent beyond them is its beginning and its end. Energy is what a meter counted, or nothing.
+"""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
+
+from flyweight.events import RunFinished
+from flyweight.training.energy import EnergyMeter
 
 
 @dataclass
 class Window:
     """What happened since the last log line; tensors stay on the device until it is written."""
 
-    cross_entropy: list[torch.Tensor]
-    z: list[torch.Tensor]
-    grad_norm: list[torch.Tensor]
+    meter: EnergyMeter | None
+    since: float
+    joules_since: float | None
+    cross_entropy: list[torch.Tensor] = field(default_factory=list)
+    z: list[torch.Tensor] = field(default_factory=list)
+    grad_norm: list[torch.Tensor] = field(default_factory=list)
     targets: int = 0
     flops: float = 0.0
-    since: float = 0.0
+    data_seconds: float = 0.0
+    """Waited for batches."""
 
     @classmethod
-    def new(cls) -> Window:
+    def new(cls, meter: EnergyMeter | None = None) -> Window:
         """Nothing yet; its time begins now."""
-        return cls([], [], [], since=time.perf_counter())
+        return cls(meter, time.perf_counter(), _joules(meter))
+
+    def pause(self) -> tuple[float, float | None]:
+        """Where time and energy stand when something begins that is no training; see `go_on`."""
+        return time.perf_counter(), _joules(self.meter)
+
+    def go_on(self, paused: tuple[float, float | None]) -> None:
+        """Leave out what has passed since `pause` returned `paused`."""
+        seconds, joules = paused
+        self.since += time.perf_counter() - seconds
+        passed = _passed(joules, _joules(self.meter))
+        if self.joules_since is not None:
+            self.joules_since = None if passed is None else self.joules_since + passed
+
+    @property
+    def joules(self) -> float | None:
+        """Used in training since the last line; None where nothing is measured."""
+        return _passed(self.joules_since, _joules(self.meter))
+
+
+@dataclass
+class Accounts:
+    """What an attempt at a run has spent so far.
+
+    Args:
+        peak_flops: operations a second by which utilisation is reckoned; 0 where it is not known.
+        meter: of energy, where there is one.
+    """
+
+    peak_flops: float
+    meter: EnergyMeter | None = None
+    training_seconds: float = 0.0
+    """In steps, logged; waiting for data is part of it."""
+    data_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0
+    validation_seconds: float = 0.0
+    tokens: int = 0
+    flops: float = 0.0
+
+    def add(self, window: Window, seconds: float) -> None:
+        """Count a line of the log that took `seconds`."""
+        self.training_seconds += seconds
+        self.data_seconds += window.data_seconds
+        self.tokens += window.targets
+        self.flops += window.flops
+
+    def share_of_peak(self, flops: float, seconds: float) -> float | None:
+        """Model FLOPs utilisation: the model's own arithmetic over what the device could have done."""
+        return flops / seconds / self.peak_flops if self.peak_flops and seconds else None
+
+    def finished(self, step: int, clock: int, reason: str, seconds: float) -> RunFinished:
+        """The last event of an attempt that took `seconds`."""
+        return RunFinished(
+            step=step,
+            clock=clock,
+            reason=reason,
+            seconds=seconds,
+            training_seconds=self.training_seconds,
+            data_seconds=self.data_seconds,
+            checkpoint_seconds=self.checkpoint_seconds,
+            validation_seconds=self.validation_seconds,
+            tokens=self.tokens,
+            share_of_peak=self.share_of_peak(self.flops, self.training_seconds),
+            joules=_joules(self.meter),
+            energy_from=self.meter.source if self.meter else "",
+        )
+
+
+def _passed(begin: float | None, end: float | None) -> float | None:
+    return None if begin is None or end is None else end - begin
+
+
+def _joules(meter: EnergyMeter | None) -> float | None:
+    return None if meter is None else meter.joules()

@@ -10,13 +10,14 @@ import torch
 
 from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
-from flyweight.curriculum import Order, OrderState, Step, read_batch
+from flyweight.curriculum import Journal, Order, OrderState, Step, read_batch
 from flyweight.evaluation import BitsPerByte
 from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, Validated
 from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
-from flyweight.training.accounting import Window
+from flyweight.training.accounting import Accounts, Window
 from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints, save_checkpoint
+from flyweight.training.energy import EnergyMeter
 from flyweight.training.folder import Start
 from flyweight.training.guard import Guard
 from flyweight.training.importing import import_weights
@@ -25,6 +26,7 @@ from flyweight.training.objective import Objective
 from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.precision import convert_to_float8
+from flyweight.training.read_ahead import ReadAhead
 from flyweight.training.recovery import roll_back, settle
 from flyweight.training.sinks import Sinks
 from flyweight.training.tiers import accelerate
@@ -39,13 +41,21 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, corpus: OpenCorpus, run: Path, plan: ExecutionPlan, start: Start, sinks: Sinks
+        self,
+        recipe: Recipe,
+        corpus: OpenCorpus,
+        run: Path,
+        plan: ExecutionPlan,
+        start: Start,
+        sinks: Sinks,
+        meter: EnergyMeter | None = None,
     ):
         self.recipe, self.corpus, self.run, self.plan, self.sinks = recipe, corpus, run, plan, sinks
         self.order = Order(recipe, {name: stream.tokens for name, stream in corpus.train.items()})
         self.schedule = self.order.schedule
         self.device = torch.device(plan.device)
         self.guard = Guard(recipe.training.guard)
+        self.accounts = Accounts(plan.peak_flops, meter)
         self.start = start
         self.decoder = Decoder(recipe.model, recipe.parametrization).to(self.device)
         self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
@@ -134,8 +144,12 @@ class Trainer:
 
     def train(self, interruption: Interruption, stop_after: int | None = None) -> None:
         """Take steps until the recipe ends, `stop_after` tokens are reached, or a signal asks to stop."""
+        with ReadAhead(self._draw) as self._ahead:
+            self._train(interruption, stop_after)
+
+    def _train(self, interruption: Interruption, stop_after: int | None) -> None:
         execution = self.recipe.execution
-        window = Window.new()
+        window = self._new_window()
         self.decoder.train()
 
         def ends() -> bool:
@@ -149,22 +163,22 @@ class Trainer:
             rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
             if not self._take_step(before, rates, window):
                 if self.step.step < before.step:  # the run went back
-                    window = Window.new()
+                    window = self._new_window()
                 continue
             self.step = self.schedule.step(before.step + 1)
             if self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
                 self._log(before, rates, window)
-                window = Window.new()
+                window = self._new_window()
             milestone = any(before.clock < clock <= self.step.clock for clock in execution.milestones)
             saving = milestone or _passes(execution.checkpoint_every, before, self.step)
             if saving and window.targets:
                 # What is on record up to a checkpoint is then the same for a run that goes on from it.
                 self._log(before, rates, window)
-                window = Window.new()
-            paused = time.perf_counter()
+                window = self._new_window()
+            paused = window.pause()
             if (saving or ends()) and not self.is_sound():
                 roll_back(self, "the weights are no longer finite")
-                window = Window.new()
+                window = self._new_window()
                 continue
             if self.validation_is_due and not self.finished and not interruption.requested:
                 with interruption.breaking_off():  # the attempt that goes on from here makes up for it
@@ -172,7 +186,7 @@ class Trainer:
                 self.decoder.train()
             if saving and not self.finished:
                 self.save(milestone)
-            window.since += time.perf_counter() - paused
+            window.go_on(paused)
         if window.targets:
             before = self.schedule.step(self.step.step - 1)
             self._log(before, rates_by_role(self.recipe.training, self.decoder, before.middle), window)
@@ -199,10 +213,21 @@ class Trainer:
             ),
         ]
 
+    def _new_window(self) -> Window:
+        return Window.new(self.accounts.meter)
+
+    def _draw(self, place: tuple[Step, Journal]) -> torch.Tensor:
+        """The tokens of a step of a run that has passed over what a journal says; called in a thread."""
+        step, journal = place
+        tokens = read_batch(self.order.step_sequences(step, journal=journal), self.corpus.train)
+        return tokens.pin_memory() if self.device.type == "cuda" else tokens
+
     def _read(self, step: Step) -> torch.Tensor:
         """The tokens of a step; where a shard is gone, what was learned so far is saved first."""
+        journal, more = self.order.journal, step.step + 1 < self.schedule.steps
+        following = (self.schedule.step(step.step + 1), journal) if more else None
         try:
-            return read_batch(self.order.step_sequences(step), self.corpus.train)
+            return self._ahead.take((step, journal), following)
         except UserError:
             if step.step and self.is_sound():
                 self.save()
@@ -232,7 +257,10 @@ class Trainer:
         The loss is over the whole batch's targets. Returns whether the step was taken.
         """
         training = self.recipe.training
-        cross_entropy, z = self.gradients(self._read(step), step)
+        waited = self._ahead.waited
+        tokens = self._read(step)
+        window.data_seconds += self._ahead.waited - waited
+        cross_entropy, z = self.gradients(tokens, step)
         targets = step.tokens
         norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
         # The one read from the device in a step: the guard decides before the weights are changed.
@@ -254,6 +282,7 @@ class Trainer:
         training = self.recipe.training
         loss = float(torch.stack(window.cross_entropy).sum()) / window.targets
         seconds = time.perf_counter() - window.since  # after the line above, which waits for the device
+        self.accounts.add(window, seconds)
         end = self.schedule.step(step.step + 1)
         self.sinks.emit(
             StepDone(
@@ -269,8 +298,10 @@ class Trainer:
                 sequence_length=step.sequence_length,
                 seconds=seconds,
                 tokens_per_second=window.targets / seconds,
-                share_of_peak=window.flops / seconds / self.plan.peak_flops if self.plan.peak_flops else None,
+                share_of_peak=self.accounts.share_of_peak(window.flops, seconds),
                 realised=self.order.realised(end.sequence),
+                data_seconds=window.data_seconds,
+                joules=window.joules,
             )
         )
 
@@ -295,6 +326,7 @@ class Trainer:
                 self.decoder, self.corpus, precision, length, self.recipe.seed, self.step.clock
             )
             self.sinks.emit(Sampled(self.step.clock, "", text))
+        self.accounts.validation_seconds += time.perf_counter() - begin
         return results
 
     def is_sound(self) -> bool:
@@ -323,6 +355,7 @@ class Trainer:
             self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer, self.float8
         )
         prune_checkpoints(self.run, self.recipe.execution.keep_checkpoints)
+        self.accounts.checkpoint_seconds += time.perf_counter() - begin
         self.sinks.emit(
             CheckpointSaved(
                 step=self.step.step,

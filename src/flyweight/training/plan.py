@@ -24,16 +24,16 @@ from flyweight.inference import Precision, choose_precision, layout, pick_device
 from flyweight.model import AttentionKernel, Decoder
 from flyweight.recipe import Recipe
 from flyweight.recipe.schema import Float8
+from flyweight.training.activations import Carried
+from flyweight.training.devices import bfloat16_peak
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
+from flyweight.training.optimizers.muon_methods import most_stacked_bytes
 from flyweight.training.precision import choose_float8
+from flyweight.training.room import FILLS, free_bytes, micro_tokens
 from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
 
 _DECIDING = ("device", "precision", "micro_batch", "threads", "deterministic", "compile", "fp8")
 """The execution keys that the plan resolves."""
-
-# Tokens in one forward pass: enough to fill the device, few enough for its memory. On CPUs larger
-# micro-batches gain nothing (measured: 4, 8 and 16 x 512 tokens within a tenth of each other).
-_MICRO_TOKENS = {"cpu": 4096, "mps": 8192, "cuda": 32_768}
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class ExecutionPlan:
     threads: int
     deterministic: bool
     peak_flops: float
-    """Floating-point operations a second that a large matrix product reaches here at this precision."""
+    """Floating-point operations a second at this precision, by which utilisation is reckoned."""
     hardware: str
+    peak_from: str = "a matrix product measured here"
+    """Where `peak_flops` is from."""
     attention: AttentionKernel = "sdpa"
     """What computes attention in training."""
     compiled: bool = False
@@ -90,20 +92,37 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
     if execution.threads != "auto":
         torch.set_num_threads(execution.threads)
     precision = "bfloat16" if execution.fp8.forced else choose_precision(execution.precision, device)
+    peak, peak_from = known_or_measured_peak(device, precision)
     plan = ExecutionPlan(
         device=str(device),
         precision=precision,
         micro_batch=None if execution.micro_batch == "auto" else execution.micro_batch,
-        micro_tokens=_MICRO_TOKENS[device.type],
+        micro_tokens=FILLS[device.type],
         threads=torch.get_num_threads(),
         deterministic=execution.deterministic,
-        peak_flops=measure_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
+        peak_flops=peak,
+        peak_from=peak_from,
         hardware=_hardware(device),
     )
     attention = choose_attention(int(recipe.training.sequence_length.at(0)), precision, device)
     compiled, why = choose_compile(recipe, device, plan.peak_flops)
     plan = replace(plan, attention=attention, compiled=compiled, reasons=(ATTENTION_REASONS[attention], why))
+    if plan.micro_batch is None:
+        plan = replace(plan, micro_tokens=micro_tokens(recipe, carried_out(plan), free_bytes(device)))
     return _with_float8(plan, recipe)
+
+
+def carried_out(plan: ExecutionPlan) -> Carried:
+    """What the memory of training depends on, of a plan."""
+    device_type = torch.device(plan.device).type
+    return Carried(
+        precision=plan.precision,
+        device_type=device_type,
+        attention=plan.attention,
+        compiled=plan.compiled,
+        fp8_layers=tuple(plan.fp8_layers),
+        muon_stack_bytes=most_stacked_bytes(device_type),
+    )
 
 
 def _with_float8(plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
@@ -189,7 +208,15 @@ def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], recipe: Recipe) -
         new = replace(new, fp8_scaling=old.fp8_scaling, fp8_layers=old.fp8_layers)
     elif execution.fp8.forced or new.fp8_layers:
         return new  # what FP8 layers stand beside is bfloat16, whatever it was before
-    return replace(new, precision=old.precision, peak_flops=old.peak_flops, attention=old.attention)
+    return replace(
+        new,
+        precision=old.precision,
+        peak_flops=old.peak_flops,
+        peak_from=old.peak_from,
+        attention=old.attention,
+        # What is free now must not change the sums of a run that goes on.
+        micro_tokens=old.micro_tokens if before["micro_batch"] == execution.micro_batch else new.micro_tokens,
+    )
 
 
 def with_muon_methods(run: Path, plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:
@@ -244,6 +271,16 @@ def apply_plan(plan: ExecutionPlan) -> None:
         # cuBLAS needs it for the same sums every time, and reads it when CUDA starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(plan.deterministic)
+
+
+def known_or_measured_peak(device: torch.device, precision: Precision) -> tuple[float, str]:
+    """Operations a second, and where that is from: the vendor's figure where we know it, else a product."""
+    if device.type == "cuda" and precision == "bfloat16":
+        known = bfloat16_peak(torch.cuda.get_device_name(device))
+        if known is not None:
+            return known
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    return measure_peak(device, dtype), "a matrix product measured here"
 
 
 def measure_peak(device: torch.device, dtype: torch.dtype) -> float:

@@ -15,10 +15,11 @@ import transformers
 from flyweight import __version__
 from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Schedule
-from flyweight.events import EventWriter, Notice, RunFinished, RunStarted, read_events
+from flyweight.events import EventWriter, Notice, RunStarted, read_events
 from flyweight.inference import list_checkpoints
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity_hash
+from flyweight.training.energy import energy_metered
 from flyweight.training.folder import locked_run, open_run
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
@@ -83,9 +84,12 @@ def _attempt(
     plan = with_muon_methods(run, plan, recipe)
     clock = start.state.clock if start.state else 0
     views = standard_sinks(recipe, run, clock) if sinks is None else sinks
-    with Sinks(EventWriter(run, uuid.uuid4().hex[:8]), views) as out:
+    with (
+        Sinks(EventWriter(run, uuid.uuid4().hex[:8]), views) as out,
+        energy_metered(torch.device(plan.device)) as meter,
+    ):
         begin = time.perf_counter()
-        trainer = Trainer(recipe, corpus, run, plan, start, out)
+        trainer = Trainer(recipe, corpus, run, plan, start, out, meter)
         out.emit(
             RunStarted(
                 name=recipe.name,
@@ -122,7 +126,7 @@ def _attempt(
             raise
         finally:
             seconds = time.perf_counter() - begin
-            out.emit(RunFinished(trainer.step.step, trainer.step.clock, reason, seconds))
+            out.emit(trainer.accounts.finished(trainer.step.step, trainer.step.clock, reason, seconds))
 
 
 def _has_validation(run: Path, clock: int, full: bool = False) -> bool:

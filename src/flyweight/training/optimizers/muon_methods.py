@@ -41,6 +41,11 @@ _WAYS: tuple[tuple[Form, bool], ...] = (
 """Forms, each with all of its symmetric products or half of them; the simplest first."""
 
 
+def most_stacked_bytes(device_type: str) -> int:
+    """Bytes of a stack of several matrices at most, in float32; a single matrix may be larger."""
+    return _STACK_BYTES.get(device_type, _STACK_BYTES_ELSEWHERE)
+
+
 def usual_method(shape: Shape, count: int, device: torch.device) -> Method:
     """What was fastest wherever it was measured: stacked, and steps on X X^T where the matrix is long."""
     return Method(_largest_stack(shape, count, device), "gram" if max(shape) >= 2 * min(shape) else "fused")
@@ -66,7 +71,7 @@ def measured_methods(
 
 
 def _largest_stack(shape: Shape, count: int, device: torch.device) -> int:
-    limit = _STACK_BYTES.get(device.type, _STACK_BYTES_ELSEWHERE)
+    limit = most_stacked_bytes(device.type)
     most = max(1, limit // (4 * shape[0] * shape[1]))
     return -(-count // -(-count // min(most, count)))  # equal stacks, as far as possible
 

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from flyweight.events import CheckpointSaved, Event, Notice, RunFinished, Sampled, StepDone
 from flyweight.recipe import format_tokens
-from flyweight.training.sinks.progress import Progress, duration, fault_line, one_line
+from flyweight.training.sinks.progress import Progress, duration, fault_line, one_line, waiting_for_data
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -104,7 +104,8 @@ class Dashboard:
             table.add_row("bits per byte", escape(one_line(progress.validated.bits_per_byte)))
         if last is not None:
             peak = "" if last.share_of_peak is None else f" · {last.share_of_peak:.0%} of peak"
-            table.add_row("speed", f"{progress.speed:,.0f} tokens/s{peak}")
+            waiting = waiting_for_data(last)
+            table.add_row("speed", f"{progress.speed:,.0f} tokens/s{peak}{waiting}")
             stage = progress.stage
             shape = (
                 f" · {stage.batch_size} x {stage.sequence_length} tokens · {stage.optimizer}" if stage else ""

@@ -52,14 +52,23 @@ class Sinks:
 
 
 def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
-    """A dashboard or plain lines, and TensorBoard where it is installed and wanted."""
+    """A dashboard or plain lines, and the trackers that the recipe names.
+
+    Raises:
+        UserError: it names one that is not installed.
+    """
+    from flyweight.training.sinks import trackers
     from flyweight.training.sinks.dashboard import Dashboard
     from flyweight.training.sinks.lines import PlainLines
     from flyweight.training.sinks.tensorboard import tensorboard_sink
 
+    wanted = recipe.execution.trackers
+    named = () if wanted == "auto" else wanted
+    for name in named:
+        trackers.require(name)
     terminal: Sink = Dashboard() if sys.stdout.isatty() else PlainLines()
     sinks: list[Sink] = [terminal]
-    if recipe.execution.tensorboard:
+    if wanted == "auto" or "tensorboard" in named:
         views = tensorboard_sink(run, clock)
         if views is None:
             terminal.handle(
@@ -67,4 +76,4 @@ def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
             )
         else:
             sinks.append(views)
-    return sinks
+    return sinks + trackers.begin([name for name in named if name != "tensorboard"], recipe, run, clock)

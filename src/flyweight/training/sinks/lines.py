@@ -13,7 +13,7 @@ from flyweight.events import (
     Validated,
 )
 from flyweight.recipe import format_tokens
-from flyweight.training.sinks.progress import Progress, duration, fault_line, one_line
+from flyweight.training.sinks.progress import Progress, duration, fault_line, one_line, waiting_for_data
 
 
 class PlainLines:
@@ -44,10 +44,11 @@ class PlainLines:
             )
         if isinstance(event, StepDone):
             peak = "" if event.share_of_peak is None else f" ({event.share_of_peak:.0%} of peak)"
+            waiting = waiting_for_data(event)
             return (
                 f"step {event.step:>6,}  {self._progress.share:6.1%}  loss {event.loss:.4f}  "
                 f"lr {event.learning_rate:.2e}  grad {event.grad_norm:.2f}  "
-                f"{event.tokens_per_second:,.0f} tokens/s{peak}  {duration(self._progress.seconds_left)} left"
+                f"{event.tokens_per_second:,.0f} tokens/s{peak}{waiting}  {duration(self._progress.seconds_left)} left"
             )
         if isinstance(event, Validated):
             return f"bits per byte at {event.clock:,} tokens: {one_line(event.bits_per_byte)}"

@@ -88,6 +88,12 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {seconds % 60:02d} s" if minutes else f"{seconds} s"
 
 
+def waiting_for_data(event: StepDone) -> str:
+    """The share of the time that training waited for batches; nothing where it is too small to matter."""
+    share = event.data_seconds / event.seconds if event.seconds else 0.0
+    return f", {share:.0%} waiting for data" if share >= 0.01 else ""
+
+
 def fault_line(event: Event) -> str | None:
     """What a view says about a step that went wrong; None for every other event."""
     if isinstance(event, LossSpike):

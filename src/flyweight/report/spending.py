@@ -1,0 +1,47 @@
+"""Where a run's time and energy went, as rows of a table."""
+
+from __future__ import annotations
+
+from flyweight.events import Spent
+from flyweight.planning.rendering import format_duration
+
+
+def time_rows(spent: Spent) -> list[list[str]]:
+    """(what, time, share) of everything that a run spent time on; the last row is the sum."""
+    parts = [
+        ("steps", spent.training_seconds - spent.data_seconds),
+        ("waiting for data", spent.data_seconds),
+        ("checkpoints", spent.checkpoint_seconds),
+        ("validation", spent.validation_seconds),
+        ("building, compiling, ending", spent.other_seconds),
+    ]
+    total = sum(seconds for _, seconds in parts)
+    if not total:
+        return []
+    rows = [[name, format_duration(seconds), _share(seconds / total)] for name, seconds in parts]
+    attempts = f"all, in {spent.attempts} attempts" if spent.attempts > 1 else "all"
+    return [*rows, [attempts, format_duration(total), ""]]
+
+
+def _share(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.01 else f"{share:.2%}"
+
+
+def caveat(spent: Spent) -> str | None:
+    """What the table does not hold; None where it holds everything."""
+    if not spent.killed:
+        return None
+    ends = "attempt has" if spent.killed == 1 else "attempts have"
+    return (
+        f"{spent.killed} {ends} no end on record: what came after the last line of the record is not counted."
+    )
+
+
+def energy_rows(spent: Spent) -> list[tuple[str, str]]:
+    """(label, value) of the energy; nothing where it was not measured."""
+    if spent.kilowatt_hours is None or spent.joules_per_token is None:
+        return []
+    return [
+        ("energy", f"{spent.kilowatt_hours:.3g} kWh ({spent.energy_from})"),
+        ("energy per token", f"{spent.joules_per_token:.3g} J"),
+    ]

@@ -1,0 +1,166 @@
+"""Where the time went, in one attempt and over several; and records from before there was accounting."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from test_run import STEP, changed
+
+from flyweight.events import EVENTS_FILE, read_events, run_spent
+from flyweight.training import run as run_module
+from flyweight.training import train
+from flyweight.training.accounting import Accounts, Window
+from flyweight.training.devices import bfloat16_peak
+
+
+class Joules:
+    """A meter that counts a joule every time it is asked."""
+
+    source = "a test"
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.closed = False
+
+    def joules(self) -> float:
+        self.count += 1
+        return float(self.count)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Scripted(Joules):
+    def __init__(self, *values: float | None) -> None:
+        super().__init__()
+        self.values = list(values)
+
+    def joules(self) -> float | None:  # type: ignore[override]
+        return self.values.pop(0)
+
+
+def test_what_is_left_out_of_a_line_is_no_part_of_its_energy() -> None:
+    window = Window.new(Scripted(10.0, 14.0, 20.0, 23.0))
+    window.go_on(window.pause())
+    assert window.joules == 23 - 10 - (20 - 14)
+    broken = Window.new(Scripted(10.0, 14.0, None, None))
+    broken.go_on(broken.pause())
+    assert broken.joules is None
+    assert Window.new().joules is None
+
+
+def test_utilisation_is_arithmetic_over_what_the_device_could_have_done() -> None:
+    accounts = Accounts(peak_flops=100.0)
+    accounts.add(Window(None, 0.0, None, targets=30, flops=80.0, data_seconds=0.25), 2.0)
+    accounts.add(Window(None, 0.0, None, targets=10, flops=40.0), 1.0)
+    end = accounts.finished(7, 40, "finished", 4.0)
+    assert end.share_of_peak == pytest.approx(120 / 3 / 100)
+    assert (end.tokens, end.training_seconds, end.data_seconds, end.joules) == (40, 3.0, 0.25, None)
+    assert Accounts(peak_flops=0.0).share_of_peak(1.0, 1.0) is None
+
+
+@pytest.fixture(scope="module")
+def interrupted(recipe, corpus, tmp_path_factory) -> Path:
+    """A run in two attempts, with checkpoints and validations, beside a meter."""
+    folder = tmp_path_factory.mktemp("accounting") / "run"
+    busy = changed(recipe, execution={"checkpoint_every": 4 * STEP}, evaluation={"every": 5 * STEP})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_module, "energy_metered", _metered)
+        train(busy, corpus, folder, sinks=[], stop_after=7 * STEP)
+        train(busy, corpus, folder, sinks=[])
+    return folder
+
+
+class _metered:
+    def __init__(self, device) -> None:
+        self.meter = Joules()
+
+    def __enter__(self) -> Joules:
+        return self.meter
+
+    def __exit__(self, *_: object) -> None:
+        self.meter.close()
+
+
+def test_the_parts_of_an_attempt_are_within_its_time_and_add_up_to_its_lines(interrupted) -> None:
+    events = read_events(interrupted)
+    end = events[-1]
+    assert end["kind"] == "run_finished"
+    parts = end["training_seconds"] + end["checkpoint_seconds"] + end["validation_seconds"]
+    assert 0.3 * end["seconds"] < parts <= end["seconds"]
+    assert all(end[f"{part}_seconds"] > 0 for part in ("training", "data", "checkpoint", "validation"))
+    own = [event for event in events if event["attempt"] == end["attempt"]]
+    lines = [event for event in own if event["kind"] == "step"]
+    assert end["training_seconds"] == pytest.approx(sum(line["seconds"] for line in lines))
+    assert end["tokens"] == 13 * STEP
+    assert end["energy_from"] == "a test"
+    assert end["joules"] > sum(line["joules"] for line in lines) > 0  # the rest is validation and checkpoints
+    validated = [event for event in own if event["kind"] == "validated"]
+    assert end["validation_seconds"] >= sum(event["seconds"] for event in validated)
+
+
+def test_what_a_run_spent_is_the_sum_of_its_attempts(interrupted, tmp_path) -> None:
+    raw = [json.loads(line) for line in (interrupted / EVENTS_FILE).read_text().splitlines()]
+    ends = [event for event in raw if event["kind"] == "run_finished"]
+    spent = run_spent(interrupted)
+    assert spent is not None
+    assert (spent.attempts, spent.killed, spent.tokens) == (2, 0, 20 * STEP)
+    assert spent.joules == sum(end["joules"] for end in ends)
+    assert spent.seconds == sum(end["seconds"] for end in ends)
+    killed = [event for event in raw if event is not ends[0]]
+    (tmp_path / EVENTS_FILE).write_text("".join(json.dumps(event) + "\n" for event in killed))
+    without_end = run_spent(tmp_path)
+    assert without_end is not None
+    assert without_end.killed == 1
+    assert without_end.tokens == pytest.approx(spent.tokens)
+    assert 0.5 * spent.seconds < without_end.seconds
+    assert without_end.training_seconds == pytest.approx(spent.training_seconds)
+
+
+def test_records_without_accounts_are_read(interrupted, tmp_path) -> None:
+    """As versions before wrote them: no such fields in any event."""
+    new = {"data_seconds", "joules", "training_seconds", "checkpoint_seconds", "validation_seconds", "tokens",
+           "energy_from"}  # fmt: skip
+    lines = []
+    for line in (interrupted / EVENTS_FILE).read_text().splitlines():
+        event = json.loads(line)
+        keep = event["kind"] not in ("step", "run_finished")
+        lines.append(json.dumps({key: value for key, value in event.items() if keep or key not in new}))
+    (tmp_path / EVENTS_FILE).write_text("\n".join(lines) + "\n")
+    spent = run_spent(tmp_path)
+    assert spent is not None
+    assert spent.tokens == pytest.approx(20 * STEP)
+    assert spent.joules is None  # nothing was measured, so nothing is said
+    assert spent.kilowatt_hours is None
+    assert spent.data_seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "tera"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4), ("NVIDIA H100 PCIe", 756.5), ("NVIDIA H200", 989.4),
+        ("NVIDIA A100-SXM4-80GB", 312.0), ("NVIDIA A100 80GB PCIe", 312.0), ("NVIDIA L4", 121.0),
+        ("NVIDIA L40S", 362.05), ("NVIDIA A10", 125.0), ("NVIDIA GeForce RTX 3080 Ti", 68.2),
+        ("NVIDIA GeForce RTX 3090", 71.0), ("NVIDIA GeForce RTX 4090", 165.2), ("NVIDIA GeForce RTX 5090", 209.5),
+    ],
+)  # fmt: skip
+def test_peaks_are_dense_bfloat16(name: str, tera: float) -> None:
+    peak = bfloat16_peak(name)
+    assert peak is not None
+    assert peak.flops == pytest.approx(tera * 1e12)
+    assert "NVIDIA" in peak.source
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        "NVIDIA GeForce RTX 3080 Ti Laptop GPU",
+        "Tesla V100-SXM2-32GB",
+        "x",
+    ],
+)
+def test_what_is_not_the_whole_known_board_is_measured(name: str) -> None:
+    assert bfloat16_peak(name) is None
