@@ -86,7 +86,7 @@ def test_every_sequence_is_the_row_that_training_read():
         batch = read_batch(order.step_sequences(step), data.train)
         for row in range(step.batch_size):
             found = inspect_sequence(shown, data, number, order)
-            assert list(found.tokens) == batch[row].tolist()
+            assert list(found.tokens) == batch.tokens[row].tolist()
             assert (found.number, found.step, found.row) == (number, index, row)
             assert (found.batch_size, found.sequence_length) == (step.batch_size, step.sequence_length)
             assert (found.clock, found.tokens_before) == (step.clock, seen)

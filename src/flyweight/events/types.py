@@ -59,6 +59,8 @@ class StepDone(Event):
     tokens_per_second: float
     share_of_peak: float | None
     realised: dict[str, int] = field(default_factory=dict)
+    rope_theta: float | None = None
+    """Where a timeline moves it."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ class Window:
     z: list[torch.Tensor]
     grad_norm: list[torch.Tensor]
     targets: int = 0
+    """Scored: what losses are means over."""
+    positions: int = 0
+    """What the clock counts."""
     flops: float = 0.0
     since: float = 0.0
 

@@ -10,7 +10,7 @@ import torch
 
 from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
-from flyweight.curriculum import Order, OrderState, Step, read_batch
+from flyweight.curriculum import Batch, Order, OrderState, Step, read_batch, trial_batch
 from flyweight.evaluation import BitsPerByte
 from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, Validated
 from flyweight.model import Decoder, Role, flops_per_token
@@ -70,6 +70,8 @@ class Trainer:
             self.decoder.load_state_dict(fresh.state_dict())
             self.float8.reset()
         self.guard.restore(start.state.guard if start.state and not start.from_other_run else {})
+        kept = start.state.rope_theta if start.state and not start.from_other_run else None
+        self.decoder.rope_theta = kept or self._rope_theta(self.step.clock)
 
     def _warm_up(self) -> None:
         """One pass over nothing in particular, and its gradients thrown away.
@@ -78,8 +80,9 @@ class Trainer:
         weights and inputs: it must not be the first step of a run that goes on.
         """
         rows = self.plan.micro_batch_for(self.step.batch_size, self.step.sequence_length)
-        tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64, device=self.device)
-        self.objective(tokens, 0.0).total.backward()
+        tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64)
+        batch = trial_batch(tokens, self.recipe.training.document_masking)
+        self.objective(tokens.to(self.device), 0.0, batch.documents(self.device)).total.backward()
         self.decoder.zero_grad(set_to_none=True)
         self.float8.discard_step()
 
@@ -95,6 +98,11 @@ class Trainer:
                 f"{start.checkpoint}: no step of this recipe starts at {start.state.clock:,} tokens; keep "
                 f"batch_size and sequence_length up to there as they were, and change them by a knot."
             ) from None
+
+    def _rope_theta(self, clock: int) -> float:
+        """The base of the rotary positions in a step that starts at `clock`."""
+        timeline = self.recipe.training.rope_theta
+        return self.recipe.model.rope_theta if timeline is None else timeline.at(clock)
 
     def _optimizer_kind(self, clock: int) -> str:
         return [knot.kind for knot in self.recipe.training.optimizer if knot.at <= clock][-1]
@@ -172,7 +180,8 @@ class Trainer:
             self._log(before, rates_by_role(self.recipe.training, self.decoder, before.middle), window)
 
     def enter(self, step: Step) -> None:
-        """Announce a stage where one begins, and give it its fresh optimizer where that changes."""
+        """Set the base of the positions; announce a stage where one begins, with a fresh optimizer if that changes."""
+        self.decoder.rope_theta = self._rope_theta(step.clock)
         kind = self._optimizer_kind(step.clock)
         if self._optimizer_changes_at(step):
             self.optimizer = self._new_optimizer(kind)
@@ -193,29 +202,30 @@ class Trainer:
             ),
         ]
 
-    def _read(self, step: Step) -> torch.Tensor:
-        """The tokens of a step; where a shard is gone, what was learned so far is saved first."""
+    def _read(self, step: Step) -> Batch:
+        """The sequences of a step; where a shard is gone, what was learned so far is saved first."""
         try:
-            return read_batch(self.order.step_sequences(step), self.corpus.train)
+            masking = self.recipe.training.document_masking
+            return read_batch(self.order.step_sequences(step), self.corpus.train, documents=masking)
         except UserError:
             if step.step and self.is_sound():
                 self.save()
             raise
 
-    def gradients(self, tokens: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add up the gradients of sequences (B, T+1) of a step, one micro-batch after another.
+    def gradients(self, batch: Batch, step: Step, targets: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add up the gradients of sequences of a step, one micro-batch after another.
 
-        They are those of the mean loss over all targets of the step. Returns the sums over these sequences of the
-        cross-entropy in nats and of the squared log-partition, which stay on the device.
+        They are those of the mean loss over the `targets` that the whole step scores. Returns the sums over these
+        sequences of the cross-entropy in nats and of the squared log-partition, which stay on the device.
         """
         z_coefficient = self.recipe.training.z_loss.at(step.clock)
         cross_entropy = torch.zeros((), device=self.device)
         z = torch.zeros_like(cross_entropy)
         size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
-        for rows in tokens.split(size):
-            rows = rows.to(self.device, non_blocking=True)
-            loss = self.objective(rows, z_coefficient)
-            (loss.total / step.tokens).backward()
+        for rows in batch.split(size):
+            tokens = rows.tokens.to(self.device, non_blocking=True)
+            loss = self.objective(tokens, z_coefficient, rows.documents(self.device))
+            (loss.total / targets).backward()
             cross_entropy += loss.cross_entropy
             z += loss.z
         return cross_entropy, z
@@ -223,11 +233,12 @@ class Trainer:
     def _take_step(self, step: Step, rates: dict[Role, float], window: Window) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
 
-        The loss is over the whole batch's targets. Returns whether the step was taken.
+        The loss is over the whole batch's scored targets. Returns whether the step was taken.
         """
         training = self.recipe.training
-        cross_entropy, z = self.gradients(self._read(step), step)
-        targets = step.tokens
+        batch = self._read(step)
+        targets = max(1, batch.scored)  # documents of one token each have no target to score
+        cross_entropy, z = self.gradients(batch, step, targets)
         norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
         # The one read from the device in a step: the guard decides before the weights are changed.
         loss, grad_norm = torch.stack([cross_entropy / targets, norm]).tolist()
@@ -240,7 +251,8 @@ class Trainer:
         window.z.append(z)
         window.grad_norm.append(norm)
         window.targets += targets
-        window.flops += targets * self._flops[step.sequence_length]
+        window.positions += step.tokens
+        window.flops += step.tokens * self._flops[step.sequence_length]
         return True
 
     def _log(self, step: Step, rates: dict[Role, float], window: Window) -> None:
@@ -259,10 +271,11 @@ class Trainer:
                 learning_rate=rates[Role.HIDDEN],
                 weight_decay=training.weight_decay.at(step.clock),
                 z_loss_coefficient=training.z_loss.at(step.clock),
+                rope_theta=training.rope_theta.at(step.clock) if training.rope_theta else None,
                 batch_size=step.batch_size,
                 sequence_length=step.sequence_length,
                 seconds=seconds,
-                tokens_per_second=window.targets / seconds,
+                tokens_per_second=window.positions / seconds,
                 share_of_peak=window.flops / seconds / self.plan.peak_flops if self.plan.peak_flops else None,
                 realised=self.order.realised(end.sequence),
             )
@@ -312,6 +325,7 @@ class Trainer:
             milestone=milestone,
             order=asdict(self.order.state(self.step.sequence)),
             guard=self.guard.to_dict(),
+            rope_theta=self.decoder.rope_theta,
         )
         path = save_checkpoint(
             self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer, self.float8

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from flyweight.inference import Precision, autocast
 from flyweight.model import Decoder
+from flyweight.model.documents import Documents
 
 CHUNK_LOGITS = 1 << 22
 """Logits that exist at once (float32: 16 MB)."""
@@ -40,6 +41,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         multiplier: float,
         z_coefficient: float,
         compute_dtype: torch.dtype,
+        scored: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         positions, vocabulary = hidden.shape[0], weight.shape[0]
         chunk = max(1, CHUNK_LOGITS // vocabulary)
@@ -60,13 +62,19 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             exponentials = logits.sub_(largest[:, None]).exp_()
             partition = exponentials.sum(dim=-1)
             log_partition = partition.log() + largest
-            cross_entropy += (log_partition - of_target).sum()
-            z += log_partition.square().sum()
+            losses, squares = log_partition - of_target, log_partition.square()
+            if scored is not None:
+                counts = scored[part].float()
+                losses, squares = losses * counts, squares * counts
+            cross_entropy += losses.sum()
+            z += squares.sum()
             # d/dlogits of (lse - logit_target + c lse^2) is softmax * (1 + 2 c lse) - onehot, and all of it
             # times the multiplier; one factor a row, since every pass over the logits costs as much as exp.
             factor = multiplier * (1 + 2 * z_coefficient * log_partition) / partition
             gradient = exponentials.mul_(factor[:, None])
             gradient.scatter_add_(1, target, torch.full_like(target, -multiplier, dtype=torch.float32))
+            if scored is not None:
+                gradient.mul_(counts[:, None])
             gradient = gradient.to(compute_dtype)
             grad_hidden[part] = gradient @ readout
             grad_weight += gradient.T @ inputs[part]
@@ -77,7 +85,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None
+        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None
 
 
 def training_loss(
@@ -88,8 +96,9 @@ def training_loss(
     logits_multiplier: float = 1.0,
     z_coefficient: float = 0.0,
     compute_dtype: torch.dtype = torch.float32,
+    scored: Tensor | None = None,
 ) -> Loss:
-    """Cross-entropy of `targets` plus z_coefficient times the squared log-partition, summed.
+    """Cross-entropy of `targets` plus z_coefficient times the squared log-partition, summed over what is scored.
 
     The z-loss is PaLM's (arXiv 2204.02311, section 5): it keeps the softmax's normaliser near 1.
 
@@ -100,9 +109,16 @@ def training_loss(
         logits_multiplier: logits are hidden @ weight.T times this.
         z_coefficient: of the squared log-partition.
         compute_dtype: of the matrix products; the softmax is float32 always.
+        scored: (B, T) bool, which targets count; all where left out.
     """
     total, cross_entropy, z = _ChunkedCrossEntropy.apply(  # type: ignore[misc]
-        hidden.flatten(0, -2), weight, targets.flatten(), logits_multiplier, z_coefficient, compute_dtype
+        hidden.flatten(0, -2),
+        weight,
+        targets.flatten(),
+        logits_multiplier,
+        z_coefficient,
+        compute_dtype,
+        None if scored is None else scored.flatten(),
     )
     return Loss(total, cross_entropy, z)
 
@@ -119,10 +135,13 @@ class Objective(nn.Module):
         self.decoder = decoder
         self.precision: Precision = precision
 
-    def forward(self, tokens: Tensor, z_coefficient: float) -> Loss:
-        """The summed loss of sequences `tokens` (B, T+1): inputs are [:, :-1], targets [:, 1:]."""
+    def forward(self, tokens: Tensor, z_coefficient: float, documents: Documents | None = None) -> Loss:
+        """The summed loss of sequences `tokens` (B, T+1): inputs are [:, :-1], targets [:, 1:].
+
+        With documents, each is computed as if it stood alone, and targets across their borders are not scored.
+        """
         with autocast(tokens.device, self.precision):
-            hidden = self.decoder(tokens[:, :-1])
+            hidden = self.decoder(tokens[:, :-1], documents=documents)
         return training_loss(
             hidden,
             self.decoder.readout_weight,
@@ -130,4 +149,5 @@ class Objective(nn.Module):
             logits_multiplier=self.decoder.multipliers.logits,
             z_coefficient=z_coefficient,
             compute_dtype=torch.bfloat16 if self.precision == "bfloat16" else torch.float32,
+            scored=None if documents is None else documents.scored,
         )

@@ -24,6 +24,7 @@ from flyweight.inference import Precision, choose_precision, layout, pick_device
 from flyweight.model import AttentionKernel, Decoder
 from flyweight.recipe import Recipe
 from flyweight.recipe.schema import Float8
+from flyweight.training.document_tiers import DOCUMENT_REASONS, choose_document_attention
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
 from flyweight.training.precision import choose_float8
 from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
@@ -100,10 +101,20 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
         peak_flops=measure_peak(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
         hardware=_hardware(device),
     )
-    attention = choose_attention(int(recipe.training.sequence_length.at(0)), precision, device)
+    attention, about_attention = _attention(recipe, precision, device)
     compiled, why = choose_compile(recipe, device, plan.peak_flops)
-    plan = replace(plan, attention=attention, compiled=compiled, reasons=(ATTENTION_REASONS[attention], why))
+    plan = replace(plan, attention=attention, compiled=compiled, reasons=(about_attention, why))
     return _with_float8(plan, recipe)
+
+
+def _attention(recipe: Recipe, precision: Precision, device: torch.device) -> tuple[AttentionKernel, str]:
+    """The kernel for the recipe's first sequences, and why, for people."""
+    length = int(recipe.training.sequence_length.at(0))
+    if recipe.training.document_masking:
+        kernel = choose_document_attention(recipe.model, length, precision, device)
+        return kernel, DOCUMENT_REASONS[kernel]
+    kernel = choose_attention(length, precision, device)
+    return kernel, ATTENTION_REASONS[kernel]
 
 
 def _with_float8(plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:

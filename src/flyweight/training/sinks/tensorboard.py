@@ -39,6 +39,7 @@ class TensorBoard:
                 "train/grad_norm": event.grad_norm,
                 "train/learning_rate": event.learning_rate,
                 "train/weight_decay": event.weight_decay,
+                "train/rope_theta": event.rope_theta,
                 "train/batch_size": event.batch_size,
                 "train/sequence_length": event.sequence_length,
                 "speed/tokens_per_second": event.tokens_per_second,
