@@ -77,21 +77,21 @@ class _Heads:
         part = flat[scale * block.place : scale * (block.place + count)]
         return part.view(self.groups, self.group * (block.stop - block.start), block.stop)
 
-    def mask(self, scores: Tensor, block: _Block, begins: Tensor | None) -> None:
-        """Take the keys after each query, and those of documents before its own, out of `scores`."""
+    def mask(self, scores: Tensor, block: _Block, mask: Tensor | None) -> None:
+        """Take what a query does not see out of `scores`: the keys after it, where there is no mask."""
         rows = block.stop - block.start
+        if mask is not None:
+            part = mask[:, None, block.start : block.stop, : block.stop]
+            scores.view(self.batch, -1, rows, block.stop).add_(part)
+            return
         square = scores.view(self.groups, self.group, rows, block.stop)[..., block.start :]
         above = torch.full((rows, rows), float("-inf"), dtype=scores.dtype, device=scores.device).triu_(1)
         square += above
-        if begins is not None:
-            keys = torch.arange(block.stop, device=begins.device)
-            earlier = keys < begins[:, block.start : block.stop, None]  # (B, rows, stop)
-            scores.view(self.batch, -1, rows, block.stop).masked_fill_(earlier.unsqueeze(1), float("-inf"))
 
 
 @torch.library.custom_op("flyweight::block_attention", mutates_args=())
 def _forward(
-    query: Tensor, keys: Tensor, values: Tensor, scale: float, begins: Tensor | None = None
+    query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     heads = _Heads(query, keys)
     result = query.new_empty(heads.groups, heads.group, heads.length, heads.size)
@@ -99,7 +99,7 @@ def _forward(
     for block in _blocks(heads.length):
         rows = heads.queries(query, block) * scale
         scores = torch.bmm(rows, heads.keys(keys, block).transpose(1, 2))
-        heads.mask(scores, block, begins)
+        heads.mask(scores, block, mask)
         weights = heads.weights(flat, block)
         torch.ops.aten._softmax.out(scores, -1, False, out=weights)
         heads.put(result, torch.bmm(weights, heads.keys(values, block)), block)
@@ -108,7 +108,7 @@ def _forward(
 
 @_forward.register_fake
 def _(
-    query: Tensor, keys: Tensor, values: Tensor, scale: float, begins: Tensor | None = None
+    query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     batch, heads, length, _size = query.shape
     return query.new_empty(query.shape), query.new_empty(batch * heads * _weights_per_head(length))
@@ -160,7 +160,7 @@ _forward.register_autograd(_gradients, setup_context=_save)
 
 
 def block_attention(
-    query: Tensor, keys: Tensor, values: Tensor, scale: float, begins: Tensor | None = None
+    query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None
 ) -> Tensor:
     """softmax(scale * query keys^T + causal mask) values.
 
@@ -169,9 +169,10 @@ def block_attention(
         keys: (B, K, T, C), K a divisor of H; query head h reads key/value head h*K//H.
         values: (B, K, T, C).
         scale: factor of the scores.
-        begins: (B, T), the first key that each query sees; all keys up to the query where left out.
+        mask: (B, T, T), added to the scores: 0 where a query sees a key, which must not be after it, and -inf
+            elsewhere. All keys up to the query where left out.
 
     Returns:
         (B, H, T, C) in the inputs' dtype.
     """
-    return _forward(query, keys, values, scale, begins)[0]
+    return _forward(query, keys, values, scale, mask)[0]

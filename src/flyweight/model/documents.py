@@ -13,16 +13,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.attention.varlen import varlen_attn
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from flyweight.model.block_attention import LONGEST, block_attention
-
-if TYPE_CHECKING:
-    from torch.nn.attention.flex_attention import BlockMask
 
 DocumentKernel = Literal["blocks", "varlen", "flex"]
 """The kernels that take documents as such; torch's plain attention takes a mask."""
@@ -51,7 +48,7 @@ class DocumentMask(NamedTuple):
 
     kernel: DocumentKernel
     borders: Tensor | BlockMask
-    """`blocks`: (B, T) as in Documents.begins; `varlen`: Documents.offsets; `flex`: its own kind of mask."""
+    """`blocks`: (B, T, T), added to the scores; `varlen`: Documents.offsets; `flex`: its own kind of mask."""
 
 
 def find_documents(begins: Tensor) -> Documents:
@@ -87,6 +84,8 @@ def document_mask(documents: Documents, kernel: str) -> Tensor | DocumentMask:
         documents: of the batch.
         kernel: what computes attention in training; sequences that are too long for blocks of queries get a mask for
             torch's own attention.
+
+    A mask takes B*T*T bytes, twice that for blocks of queries; the two others take next to nothing.
     """
     if kernel == "varlen":
         # The number of documents is a length that torch.compile leaves open: no batch brings another compilation.
@@ -95,7 +94,9 @@ def document_mask(documents: Documents, kernel: str) -> Tensor | DocumentMask:
     if kernel == "flex":
         return DocumentMask("flex", flex_mask(documents.begins))
     if kernel == "blocks" and documents.begins.shape[1] <= LONGEST:
-        return DocumentMask("blocks", documents.begins)
+        hidden = ~visible_keys(documents.begins).squeeze(1)
+        added = torch.zeros(hidden.shape, dtype=torch.bfloat16, device=hidden.device)
+        return DocumentMask("blocks", added.masked_fill_(hidden, float("-inf")))
     return visible_keys(documents.begins)
 
 
@@ -115,18 +116,23 @@ def attend_documents(query: Tensor, keys: Tensor, values: Tensor, scale: float, 
     if mask.kernel == "varlen":
         assert isinstance(mask.borders, Tensor)
         return _attend_packed(query, keys, values, scale, mask.borders)
-    flex_attention = _flex_attention(query.is_cuda)
-    return flex_attention(
-        query, keys, values, block_mask=mask.borders, scale=scale, enable_gqa=query.shape[1] != keys.shape[1]
-    )
+    grouped = query.shape[1] != keys.shape[1]
+    # A fused kernel only where it is compiled, by itself or within a compiled block; on CPUs it has no backward pass.
+    alone = query.is_cuda and not torch.compiler.is_compiling()
+    kernel = _compiled_flex_attention() if alone else flex_attention
+    return kernel(query, keys, values, block_mask=mask.borders, scale=scale, enable_gqa=grouped)
 
 
 def _attend_packed(query: Tensor, keys: Tensor, values: Tensor, scale: float, offsets: Tensor) -> Tensor:
     """FlashAttention over all documents of all rows as one row of documents of many lengths."""
+    from torch.nn.attention.varlen import varlen_attn  # brings all of torch.compile, for seconds
+
     batch, heads, length, size = query.shape
     packed = [x.transpose(1, 2).reshape(batch * length, x.shape[1], size) for x in (query, keys, values)]
     y = varlen_attn(
-        *packed,
+        packed[0],
+        packed[1],
+        packed[2],
         offsets,
         offsets,
         length,
@@ -141,15 +147,14 @@ def _attend_packed(query: Tensor, keys: Tensor, values: Tensor, scale: float, of
 
 def varlen_is_known() -> bool:
     """Whether this torch's varlen_attn has the parameters that are used here."""
+    from torch.nn.attention.varlen import varlen_attn
+
     return {"scale", "window_size", "enable_gqa"} <= inspect.signature(varlen_attn).parameters.keys()
 
 
 @functools.cache
-def _flex_attention(compiled: bool) -> Callable[..., Any]:
-    """FlexAttention, a fused kernel only where it is compiled; as it is written elsewhere, forward only."""
-    from torch.nn.attention.flex_attention import flex_attention
-
-    return torch.compile(flex_attention, dynamic=False) if compiled else flex_attention
+def _compiled_flex_attention() -> Callable[..., Any]:
+    return torch.compile(flex_attention, dynamic=False)
 
 
 def flex_mask(begins: Tensor) -> BlockMask:
@@ -159,8 +164,6 @@ def flex_mask(begins: Tensor) -> BlockMask:
     for the device: since `begins` never falls along a row, a block of queries sees the blocks of keys from its
     first query's document on, and wholly those that lie before it and after its last query's document's begin.
     """
-    from torch.nn.attention.flex_attention import BlockMask
-
     length = begins.shape[1]
     blocks = torch.arange(-(-length // FLEX_BLOCK), device=begins.device)
     lasts = (blocks * FLEX_BLOCK + FLEX_BLOCK - 1).clamp(max=length - 1)

@@ -63,8 +63,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             partition = exponentials.sum(dim=-1)
             log_partition = partition.log() + largest
             losses, squares = log_partition - of_target, log_partition.square()
-            if scored is not None:
-                counts = scored[part].float()
+            counts = None if scored is None else scored[part].float()
+            if counts is not None:
                 losses, squares = losses * counts, squares * counts
             cross_entropy += losses.sum()
             z += squares.sum()
@@ -73,7 +73,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             factor = multiplier * (1 + 2 * z_coefficient * log_partition) / partition
             gradient = exponentials.mul_(factor[:, None])
             gradient.scatter_add_(1, target, torch.full_like(target, -multiplier, dtype=torch.float32))
-            if scored is not None:
+            if counts is not None:
                 gradient.mul_(counts[:, None])
             gradient = gradient.to(compute_dtype)
             grad_hidden[part] = gradient @ readout
