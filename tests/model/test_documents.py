@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._dynamo.backends.debugging import aot_eager
 from torch.nn.attention import varlen
 
 from flyweight.model import Decoder, documents
@@ -156,6 +157,29 @@ def test_other_borders_bring_no_recompilation(make_decoder, tokens, kernel) -> N
     torch._dynamo.reset()
     assert seen[0] > 0
     assert seen == seen[:1] * 5
+
+
+def test_torchs_own_varlen_attention_is_compiled_once_forward_and_backward(make_decoder) -> None:
+    """On the meta device: the real function and its gradient, with everything but numbers."""
+    if not documents.varlen_is_known():
+        pytest.skip("this torch's varlen_attn lacks parameters that are needed")
+    compilations = []
+
+    def count(graph, example):
+        compilations.append(graph)
+        return aot_eager(graph, example)
+
+    torch._dynamo.reset()
+    decoder = make_decoder(num_hidden_layers=1, exclusive_attention=True, qk_norm=True).bfloat16().to("meta")
+    decoder.use_attention("varlen")
+    decoder.layers[0].compile(backend=count, dynamic=False)
+    tokens = torch.zeros(2, LENGTH, dtype=torch.int64, device="meta")
+    for borders in (([3], []), ([], []), ([1, 2, 3, 4], [9, 20]), (list(range(1, 23)), [7])):
+        y = decoder(tokens, documents=packed(borders).to(torch.device("meta")))
+        gradients = torch.autograd.grad(y.sum(), decoder.parameters())
+        assert [g.shape for g in gradients] == [p.shape for p in decoder.parameters()]
+    torch._dynamo.reset()
+    assert len(compilations) == 1
 
 
 @st.composite
