@@ -55,7 +55,11 @@ class Memory:
 
 
 def training_memory(recipe: Recipe, schedule: Schedule) -> Memory:
-    """The memory of training `recipe` with as small a micro-batch as it allows."""
+    """The memory of training `recipe` with as small a micro-batch as it allows.
+
+    Documents kept apart by a mask, where no kernel takes them as such, come on top with a byte or two a pair of
+    positions: up to 2 B T T for all layers together.
+    """
     model, execution = recipe.model, recipe.execution
     precision = "float32" if execution.precision == "float32" else "bfloat16"
     compute = FLOAT32 if precision == "float32" else 2
