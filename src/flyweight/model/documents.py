@@ -116,6 +116,7 @@ def attend_documents(query: Tensor, keys: Tensor, values: Tensor, scale: float, 
     if mask.kernel == "varlen":
         assert isinstance(mask.borders, Tensor)
         return _attend_packed(query, keys, values, scale, mask.borders)
+    assert isinstance(mask.borders, BlockMask)
     grouped = query.shape[1] != keys.shape[1]
     # A fused kernel only where it is compiled, by itself or within a compiled block; on CPUs it has no backward pass.
     alone = query.is_cuda and not torch.compiler.is_compiling()
