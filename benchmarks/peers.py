@@ -82,7 +82,7 @@ class OrderedSequences(Dataset):
         return self._order.schedule.sequences
 
     def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
-        tokens = read_batch(self._order.sequences(number, 1), self._corpus.train)[0]
+        tokens = read_batch(self._order.sequences(number, 1), self._corpus.train).tokens[0]
         return {"input_ids": tokens, "labels": tokens}
 
 

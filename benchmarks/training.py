@@ -97,7 +97,7 @@ def plain_loop(
         losses = []
         for step in range(first, first + steps):
             sequences = ours.order.step_sequences(ours.schedule.step(step))
-            loss = forward(read_batch(sequences, ours.corpus.train))
+            loss = forward(read_batch(sequences, ours.corpus.train).tokens)
             backward(loss)
             torch.nn.utils.clip_grad_norm_(model.parameters(), ours.recipe.training.gradient_clip)
             optimizer.step()

@@ -86,7 +86,7 @@ def test_every_sequence_is_the_row_that_training_read():
         batch = read_batch(order.step_sequences(step), data.train)
         for row in range(step.batch_size):
             found = inspect_sequence(shown, data, number, order)
-            assert list(found.tokens) == batch[row].tolist()
+            assert list(found.tokens) == batch.tokens[row].tolist()
             assert (found.number, found.step, found.row) == (number, index, row)
             assert (found.batch_size, found.sequence_length) == (step.batch_size, step.sequence_length)
             assert (found.clock, found.tokens_before) == (step.clock, seen)
@@ -94,6 +94,18 @@ def test_every_sequence_is_the_row_that_training_read():
             number, seen = number + 1, seen + step.sequence_length
     assert number == order.schedule.sequences == found.sequences
     assert shapes == {(3, 8), (7, 8), (7, 21), (5, 8)}
+
+
+def test_with_masking_it_says_how_many_targets_count():
+    shown, data = recipe(document_masking=True), corpus(*SMALL)
+    order = order_of(shown, data)
+    for number in range(0, order.schedule.sequences, 5):
+        batch = read_batch(order.sequences(number, 1), data.train, documents=True)
+        found = inspect_sequence(shown, data, number, order)
+        assert found.document_masking
+        assert found.scored == batch.scored
+        plain = inspect_sequence(recipe(), data, number)
+        assert (plain.document_masking, plain.scored) == (False, plain.sequence_length)
 
 
 def test_windows_of_an_epoch_come_once_each():

@@ -141,5 +141,6 @@ def test_batches_are_inputs_and_shifted_targets():
     order = Order(recipe(), SIZES)
     items = order.sequences(0, 5)
     batch = read_batch(items, dict.fromkeys(SIZES, Ring()))
-    assert batch.shape == (5, 17)
-    assert batch[3].tolist() == [(items[3].start + i) % 100 for i in range(17)]
+    assert batch.tokens.shape == (5, 17)
+    assert batch.scored == 5 * 16
+    assert batch.tokens[3].tolist() == [(items[3].start + i) % 100 for i in range(17)]

@@ -73,6 +73,13 @@ def put(recipe: dict, key: str, value) -> None:
             1,
             r"`sequence_length` is 1 at 0 tokens; expected a whole number of at least 2",
         ),
+        ("training.rope_theta", 0, r"`rope_theta` is 0 at 0 tokens; expected more than 0"),
+        (
+            "training.rope_theta",
+            [{"at": 0, "value": 1e4}, {"at": 9, "value": -2, "shape": "linear"}],
+            r"`rope_theta` is -2 at 9 tokens; expected more than 0",
+        ),
+        ("training.document_masking", "maybe", r"training\.document_masking: .*boolean"),
         (
             "training.sequence_length",
             256,

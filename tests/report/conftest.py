@@ -332,10 +332,10 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
     corpus = prepare(recipe, folder / "corpus")
     batches: list[list[list[int]]] = []
 
-    def read(*arguments: Any) -> Any:
-        rows = read_batch(*arguments)
-        batches.append(rows.tolist())
-        return rows
+    def read(*arguments: Any, **options: Any) -> Any:
+        batch = read_batch(*arguments, **options)
+        batches.append(batch.tokens.tolist())
+        return batch
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flyweight.training.loop.read_batch", read)

@@ -77,6 +77,20 @@ def test_it_is_shown_with_its_borders_and_cannot_steer_the_terminal(real_run: An
     assert control > 3
 
 
+def test_documents_that_are_kept_apart_are_told(real_run: Any):
+    recipe = real_run.recipe.model_copy(
+        update={"training": real_run.recipe.training.model_copy(update={"document_masking": True})}
+    )
+    order = Order(recipe, {name: stream.tokens for name, stream in real_run.corpus.train.items()})
+    for number in range(0, order.schedule.sequences, 9):
+        found = inspect_sequence(recipe, real_run.corpus, number, order)
+        counted = (
+            f"{found.sequence_length - len(found.passages) + 1} of {found.sequence_length} targets count"
+        )
+        assert counted in shown(RunSequence(found, ()))
+        assert "targets count" not in shown(inspect_run(real_run.folder, number))
+
+
 def test_ids_are_listed_where_asked_for(real_run: Any):
     sequence = inspect_run(real_run.folder, 7)
     text = shown(sequence, tokens=True)

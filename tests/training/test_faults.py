@@ -107,7 +107,7 @@ def test_what_was_trained_on_is_what_the_journal_says(faulty, corpus, poisoned, 
     order.restore(OrderState(**state["order"]))
     for number in range(order.schedule.steps):
         batch = loop.read_batch(order.step_sequences(order.schedule.step(number)), corpus.train)
-        assert not any(faulty_child.is_bad(rows[:, 1:]) for rows in batch.split(2))
+        assert not any(faulty_child.is_bad(rows.tokens[:, 1:]) for rows in batch.split(2))
 
 
 @pytest.mark.parametrize(

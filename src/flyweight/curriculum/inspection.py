@@ -77,6 +77,10 @@ class Inspection:
     """Each token as text by itself."""
     passages: tuple[Passage, ...]
     """The tokens again, document by document."""
+    document_masking: bool
+    """Whether documents are kept apart: positions and attention begin anew with each passage."""
+    scored: int
+    """Targets that count: all T, or with document masking those that do not begin a passage."""
 
 
 def inspect_sequence(
@@ -105,6 +109,8 @@ def inspect_sequence(
     stream = corpus.train[item.source]
     tokens = stream.read(item.start, item.length + 1)
     row = number - step.sequence
+    passages = _passages(item, stream, tokens, corpus)
+    masking = recipe.training.document_masking
     return Inspection(
         number=number,
         sequences=total,
@@ -126,7 +132,9 @@ def inspect_sequence(
         source_documents=stream.documents,
         tokens=tuple(map(int, tokens)),
         pieces=tuple(corpus.tokenizer.decode([int(token)]) for token in tokens),
-        passages=_passages(item, stream, tokens, corpus),
+        passages=passages,
+        document_masking=masking,
+        scored=item.length - (len(passages) - 1 if masking else 0),
     )
 
 

@@ -66,6 +66,8 @@ class StepDone(Event):
     """Of `seconds`, waited for batches."""
     joules: float | None = None
     """Used in `seconds`; None where nothing measures it."""
+    rope_theta: float | None = None
+    """Where a timeline moves it."""
 
 
 @dataclass(frozen=True)

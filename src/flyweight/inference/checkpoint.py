@@ -127,13 +127,17 @@ def read_tensors(file: Path, device: torch.device | str = "cpu") -> dict[str, to
 def load_decoder(path: str | Path, device: torch.device | str = "cpu") -> tuple[Decoder, Recipe]:
     """The model of a checkpoint, in float32 on `device`, and its recipe.
 
+    The decoder's configuration has the base of the rotary positions that the checkpoint was trained with last, which
+    the recipe may move (`training.rope_theta`).
+
     Raises:
         UserError: what `find_checkpoint` raises; weights that are damaged or do not fit the recipe.
     """
     checkpoint = find_checkpoint(path)
     recipe = read_checkpoint_recipe(checkpoint)
     tensors = read_tensors(checkpoint / layout.MODEL_FILE)
-    decoder = Decoder(recipe.model, recipe.parametrization)
+    base = read_state(checkpoint).get("rope_theta") or recipe.model.rope_theta
+    decoder = Decoder(recipe.model.model_copy(update={"rope_theta": base}), recipe.parametrization)
     expected = decoder.state_dict()
     for name in sorted(expected.keys() | tensors.keys()):
         found = tuple(tensors[name].shape) if name in tensors else "nothing"

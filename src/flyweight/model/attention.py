@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from flyweight.model.block_attention import LONGEST, block_attention
 from flyweight.model.cache import KVCache
+from flyweight.model.documents import DocumentMask, attend_documents
 from flyweight.model.layers import Linear, RMSNorm, rotate
 from flyweight.recipe import Model
 
-AttentionKernel = Literal["sdpa", "blocks"]
-"""What computes attention in training: torch's fused kernel, or products over blocks of queries."""
+AttentionKernel = Literal["sdpa", "blocks", "varlen", "flex"]
+"""What computes attention in training: torch's fused kernel, products over blocks of queries, or, with documents
+apart, FlashAttention over documents of many lengths, or FlexAttention."""
 
 
 class Attention(nn.Module):
@@ -45,13 +47,14 @@ class Attention(nn.Module):
         self,
         x: Tensor,
         rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None = None,
+        mask: Tensor | DocumentMask | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
         """(B, T, D) to (B, T, D).
 
         `rotary` holds the cosines and sines of the T positions. `mask` (T, S) is needed where several
-        positions follow cached ones, see `cached_causal_mask`; without it attention is causal by itself.
+        positions follow cached ones, see `cached_causal_mask`, and where documents are kept apart, see
+        `document_mask`; without it attention is causal by itself.
         """
         batch, length, _ = x.shape
         groups = [self.heads, self.key_value_heads, self.key_value_heads]
@@ -61,13 +64,20 @@ class Attention(nn.Module):
         key = rotate(self.k_norm(key), *rotary).to(value.dtype)
         keys, values = (key, value) if cache is None else cache.append(self.layer, key, value)
         query = query.to(keys.dtype)
-        if self.kernel == "blocks" and cache is None and length <= LONGEST and torch.is_grad_enabled():
+        if isinstance(mask, DocumentMask):
+            y = attend_documents(query, keys, values, self.scale, mask)
+        elif self.kernel == "blocks" and mask is None and cache is None and _trains_on(length):
             y = block_attention(query, keys, values, self.scale)
         else:
             y = attend(query, keys, values, self.scale, mask).to(value.dtype)
         if self.exclusive:
             y = exclude_own_value(y, value)
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
+
+
+def _trains_on(length: int) -> bool:
+    """Whether this pass keeps what blocks of queries keep, and that is not too much."""
+    return length <= LONGEST and torch.is_grad_enabled()
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None) -> Tensor:

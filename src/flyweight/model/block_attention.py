@@ -78,23 +78,29 @@ class _Heads:
         part = flat[scale * block.place : scale * (block.place + count)]
         return part.view(self.groups, self.group * (block.stop - block.start), block.stop)
 
-    def mask_diagonal(self, scores: Tensor, block: _Block) -> None:
-        """Take the keys after each query out of `scores`."""
+    def mask(self, scores: Tensor, block: _Block, mask: Tensor | None) -> None:
+        """Take what a query does not see out of `scores`: the keys after it, where there is no mask."""
         rows = block.stop - block.start
+        if mask is not None:
+            part = mask[:, None, block.start : block.stop, : block.stop]
+            scores.view(self.batch, -1, rows, block.stop).add_(part)
+            return
         square = scores.view(self.groups, self.group, rows, block.stop)[..., block.start :]
         above = torch.full((rows, rows), float("-inf"), dtype=scores.dtype, device=scores.device).triu_(1)
         square += above
 
 
 @torch.library.custom_op("flyweight::block_attention", mutates_args=())
-def _forward(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _forward(
+    query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     heads = _Heads(query, keys)
     result = query.new_empty(heads.groups, heads.group, heads.length, heads.size)
     flat = query.new_empty(heads.groups * heads.group * weights_per_head(heads.length))
     for block in _blocks(heads.length):
         rows = heads.queries(query, block) * scale
         scores = torch.bmm(rows, heads.keys(keys, block).transpose(1, 2))
-        heads.mask_diagonal(scores, block)
+        heads.mask(scores, block, mask)
         weights = heads.weights(flat, block)
         torch.ops.aten._softmax.out(scores, -1, False, out=weights)
         heads.put(result, torch.bmm(weights, heads.keys(values, block)), block)
@@ -102,7 +108,9 @@ def _forward(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple
 
 
 @_forward.register_fake
-def _(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _(
+    query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     batch, heads, length, _size = query.shape
     return query.new_empty(query.shape), query.new_empty(batch * heads * weights_per_head(length))
 
@@ -140,19 +148,21 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    query, keys, values, ctx.scale = inputs
+    query, keys, values, ctx.scale, _ = inputs
     ctx.save_for_backward(query, keys, values, output[1])
 
 
 def _gradients(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
     query, keys, values, flat = ctx.saved_tensors
-    return (*_backward(gradient, query, keys, values, flat, ctx.scale), None)
+    return (*_backward(gradient, query, keys, values, flat, ctx.scale), None, None)
 
 
 _forward.register_autograd(_gradients, setup_context=_save)
 
 
-def block_attention(query: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+def block_attention(
+    query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None
+) -> Tensor:
     """softmax(scale * query keys^T + causal mask) values.
 
     Args:
@@ -160,8 +170,10 @@ def block_attention(query: Tensor, keys: Tensor, values: Tensor, scale: float) -
         keys: (B, K, T, C), K a divisor of H; query head h reads key/value head h*K//H.
         values: (B, K, T, C).
         scale: factor of the scores.
+        mask: (B, T, T), added to the scores: 0 where a query sees a key, which must not be after it, and -inf
+            elsewhere. All keys up to the query where left out.
 
     Returns:
         (B, H, T, C) in the inputs' dtype.
     """
-    return _forward(query, keys, values, scale)[0]
+    return _forward(query, keys, values, scale, mask)[0]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from flyweight.base import derive_seed
 from flyweight.model.attention import Attention, AttentionKernel, cached_causal_mask
 from flyweight.model.cache import KVCache
+from flyweight.model.documents import DocumentMask, Documents, document_mask, positions_of
 from flyweight.model.layers import Embedding, Linear, RMSNorm, SwiGLU, rotary_tables, scaled
 from flyweight.model.parametrization import Multipliers, Role, multipliers, parameter_roles, role_rules
 from flyweight.recipe import Model, Parametrization
@@ -34,7 +35,11 @@ class Block(nn.Module):
         self.mlp = SwiGLU(config.hidden_size, config.intermediate_size)
 
     def forward(
-        self, x: Tensor, rotary: tuple[Tensor, Tensor], mask: Tensor | None, cache: KVCache | None
+        self,
+        x: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | DocumentMask | None,
+        cache: KVCache | None,
     ) -> Tensor:
         """The residual stream after this layer, (B, T, D) to (B, T, D)."""
         x = torch.add(x, self.self_attn(self.input_layernorm(x), rotary, mask, cache), alpha=self.residual)
@@ -53,6 +58,9 @@ class Decoder(nn.Module):
         self.config = model
         self.parametrization = parametrization
         self.multipliers = multipliers(model, parametrization)
+        self.rope_theta = model.rope_theta
+        """Base of the rotary positions: the configuration's, unless a training run moves it."""
+        self.attention_kernel: AttentionKernel = "sdpa"
         self.embed_tokens = Embedding(model.vocab_size, model.hidden_size)
         self.layers = nn.ModuleList(
             Block(model, self.multipliers, layer) for layer in range(model.num_hidden_layers)
@@ -65,16 +73,25 @@ class Decoder(nn.Module):
         """The parameter (V, D) that turns hidden states into logits: the embedding's where they are tied."""
         return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
-    def forward(self, tokens: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, cache: KVCache | None = None, documents: Documents | None = None
+    ) -> Tensor:
         """Hidden states after the final norm, (B, T, D), of `tokens` (B, T) int64.
 
-        With a cache, `tokens` follow those that it holds: it is read and extended in place.
+        With a cache, `tokens` follow those that it holds: it is read and extended in place. With documents, each is
+        computed as if it stood alone: positions start at 0 with it, and attention stops at its borders.
         """
         past = 0 if cache is None else cache.length
         length = tokens.shape[1]
-        positions = torch.arange(past, past + length, device=tokens.device)
-        rotary = rotary_tables(positions, self.config.head_dim, self.config.rope_theta)
-        mask = cached_causal_mask(past, length, tokens.device) if past and length > 1 else None
+        mask: Tensor | DocumentMask | None
+        if documents is None:
+            positions = torch.arange(past, past + length, device=tokens.device)
+            mask = cached_causal_mask(past, length, tokens.device) if past and length > 1 else None
+        else:
+            assert cache is None
+            positions = positions_of(documents).unsqueeze(1)  # the same for all heads
+            mask = document_mask(documents, self.attention_kernel)
+        rotary = rotary_tables(positions, self.config.head_dim, self.rope_theta)
         x = scaled(self.embed_tokens(tokens), self.multipliers.embedding)
         for block in self.layers:
             x = block(x, rotary, mask, cache)
@@ -84,6 +101,7 @@ class Decoder(nn.Module):
 
     def use_attention(self, kernel: AttentionKernel) -> None:
         """What computes attention where gradients are wanted; everywhere else it is torch's fused kernel."""
+        self.attention_kernel = kernel
         for module in self.modules():
             if isinstance(module, Attention):
                 module.kernel = kernel

@@ -58,20 +58,21 @@ class SwiGLU(nn.Module):
 
 
 def rotary_tables(positions: Tensor, head_dim: int, rope_theta: float) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of RoPE's angles, each (T, C/2) in float32, at `positions` (T,).
+    """Cosine and sine of RoPE's angles, each (..., C/2) in float32, at `positions` (...).
 
     Angle i of position p is p * rope_theta^(-2i/C) (arXiv 2104.09864, equation 15). The tables are computed
     anew in every forward pass, once for all layers: that is cheap, and no buffer has to survive a change of
     dtype, a meta device or a sequence longer than foreseen.
     """
     even = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32)
-    angles = positions.float()[:, None] * (1.0 / rope_theta ** (even / head_dim))
+    angles = positions.float()[..., None] * (1.0 / rope_theta ** (even / head_dim))
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     """Turn each pair (i, i + C/2) of `x` (B, H, T, C) by its angle: transformers' "rotate half" order.
 
+    The tables are (T, C/2), or (B, 1, T, C/2) where sequences stand at positions of their own.
     The result is float32 as the tables are, whatever `x` is: in bfloat16 late positions would run together.
     """
     first, second = x.chunk(2, dim=-1)

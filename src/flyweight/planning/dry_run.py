@@ -206,7 +206,7 @@ class _Rehearsal:
         trainer.step = step
         trainer.enter(step)
         micro_batch = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
-        tokens = rows(self.corpus, step, micro_batch)
+        batch = rows(self.corpus, step, micro_batch, self.recipe.training.document_masking)
         rates = {
             role: rate * HARMLESS
             for role, rate in rates_by_role(self.recipe.training, trainer.decoder, step.middle).items()
@@ -215,8 +215,8 @@ class _Rehearsal:
         loss = pass_seconds = update_seconds = 0.0
         for _ in range(2):  # the first pass and update allocate; the second are timed, where that is quick
             begin = time.perf_counter()
-            cross_entropy, _ = trainer.gradients(tokens, step)
-            loss = float(cross_entropy) / (micro_batch * step.sequence_length)  # waits for the device
+            cross_entropy, _ = trainer.gradients(batch, step, step.tokens)
+            loss = float(cross_entropy) / max(1, batch.scored)  # waits for the device
             between = time.perf_counter()
             torch.nn.utils.clip_grad_norm_(trainer.decoder.parameters(), self.recipe.training.gradient_clip)
             trainer.optimizer.step(rates, decay)

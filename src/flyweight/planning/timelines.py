@@ -24,11 +24,13 @@ def timeline_panels(recipe: Recipe) -> list[Panel]:
     """One panel for each thing that a recipe says over tokens, constants included."""
     training, end = recipe.training, recipe.training.tokens
     panels = [Panel("Learning rate by role", _rates(recipe))]
+    base = [("RoPE base", training.rope_theta)] if training.rope_theta else []
     for title, timeline in (
         ("Weight decay", training.weight_decay),
         ("z-loss coefficient", training.z_loss),
         ("Batch size, sequences", training.batch_size),
         ("Sequence length, tokens", training.sequence_length),
+        *base,
     ):
         panels.append(Panel(title, [_line(title, timeline, end)]))
     knots = training.optimizer

@@ -17,10 +17,13 @@ from flyweight.base import derive_seed
 from flyweight.corpus import OpenCorpus, TextTokenizer, TokenStream
 from flyweight.corpus.manifest import FORMAT, Manifest, TokenizerManifest
 from flyweight.corpus.tokenizers.bpe import train_bpe
-from flyweight.curriculum import Schedule, Step
+from flyweight.curriculum import Batch, Schedule, Step, begins_of
 from flyweight.recipe import Recipe
 
 _LEAST_TOKENS = 1 << 16
+
+_DOCUMENT_TOKENS = 500
+"""Of a document, on average: about what pages of the web have."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,15 @@ def random_corpus(recipe: Recipe, folder: Path) -> OpenCorpus:
     for name in recipe.sources:
         rng = np.random.default_rng(derive_seed(recipe.seed, "dry run", name))
         tokens = rng.integers(0, recipe.model.vocab_size, size)
-        streams[name] = TokenStream([tokens], [np.array([size, 4 * size])])
+        streams[name] = TokenStream([tokens], [_documents(rng, size)])
     return OpenCorpus(folder, _manifest(tokenizer, settings.end_of_text), tokenizer, streams, {})
+
+
+def _documents(rng: np.random.Generator, size: int) -> np.ndarray:
+    """Tokens and bytes of documents of some hundred tokens that fill `size` tokens, as beside a shard."""
+    ends = np.append(np.cumsum(rng.integers(1, 2 * _DOCUMENT_TOKENS, size // _DOCUMENT_TOKENS)), size)
+    lengths = np.diff(np.unique(np.minimum(ends, size)), prepend=0)
+    return np.stack([lengths, 4 * lengths], axis=1).reshape(-1)
 
 
 def _manifest(tokenizer: TextTokenizer, end_of_text: str) -> Manifest:
@@ -77,15 +87,19 @@ def _manifest(tokenizer: TextTokenizer, end_of_text: str) -> Manifest:
     return Manifest(FORMAT, "", configuration, entries, {}, fingerprint="random tokens")
 
 
-def rows(corpus: OpenCorpus, step: Step, count: int) -> torch.Tensor:
-    """`count` sequences of a step's length, (count, T+1) int64: from every source in turn, the beginning of its stream.
+def rows(corpus: OpenCorpus, step: Step, count: int, documents: bool) -> Batch:
+    """`count` sequences of a step's length, with documents if asked for: from every source in turn, its beginning.
 
     Not those that the run will read: finding these far into a long run takes as long as walking there.
     """
     streams = list(corpus.train.values())
     length = step.sequence_length
-    picked = [streams[i % len(streams)].read(i // len(streams) * length, length + 1) for i in range(count)]
-    return torch.from_numpy(np.stack(picked))
+    places = [(streams[i % len(streams)], i // len(streams) * length) for i in range(count)]
+    tokens = torch.from_numpy(np.stack([stream.read(start, length + 1) for stream, start in places]))
+    if not documents:
+        return Batch(tokens)
+    borders = [stream.borders(start, length + 1) for stream, start in places]
+    return Batch(tokens, begins_of(borders, length + 1))
 
 
 class PeakMemory:

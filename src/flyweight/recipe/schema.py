@@ -38,7 +38,7 @@ class Model(Frozen):
     max_position_embeddings: int = Field(ge=1)
     """The longest sequence that the model is meant for."""
     rope_theta: float = Field(default=10_000.0, gt=0)
-    """Base of the rotary position embedding."""
+    """Base of the rotary position embedding, where `training.rope_theta` does not move it."""
     rms_norm_eps: float = Field(default=1e-6, gt=0)
     """Epsilon of every RMSNorm."""
     tie_word_embeddings: bool = True

@@ -114,6 +114,12 @@ class Training(Frozen):
     """Decoupled weight decay of matrices; gains are never decayed."""
     z_loss: Timeline = Timeline.constant(0.0)
     """Coefficient of the mean squared log-partition added to the loss (PaLM, arXiv 2204.02311)."""
+    document_masking: bool = False
+    """Keep the documents in a sequence apart: positions restart with each, attention stops at their borders, and
+    the first token of a document is no target of the one before it."""
+    rope_theta: Timeline | None = None
+    """Base of the rotary positions over tokens, in place of `model.rope_theta`; a checkpoint is evaluated and
+    exported with the base that its last step was trained with."""
     gradient_clip: float = Field(default=1.0, gt=0)
     """Largest norm of the gradient."""
     guard: Guard = Guard()
@@ -156,6 +162,11 @@ class Training(Frozen):
             for knot in timeline.knots:
                 if knot.value < 0:
                     raise ValueError(f"`{name}` is {knot.value:g} at {knot.at:,} tokens; expected 0 or more")
+        for knot in self.rope_theta.knots if self.rope_theta else ():
+            if knot.value <= 0:
+                raise ValueError(
+                    f"`rope_theta` is {knot.value:g} at {knot.at:,} tokens; expected more than 0"
+                )
         for name in ("mixture", "optimizer"):
             positions = [knot.at for knot in getattr(self, name)]
             if not positions or positions[0] != 0 or positions != sorted(set(positions)):

@@ -134,7 +134,7 @@ def write_folder(
     """Write weights, configuration, tokenizer and, where needed, modeling code; say what should load back."""
     stock = stock_class(recipe.model, recipe.parametrization)
     if stock is not None:
-        config, weights = to_stock(decoder.state_dict(), recipe.model, recipe.parametrization)
+        config, weights = to_stock(decoder.state_dict(), decoder.config, recipe.parametrization)
     else:
         config, weights = _custom_config(decoder), _custom_weights(decoder)
         for name in CODE_FILES:

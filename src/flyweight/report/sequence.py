@@ -158,6 +158,9 @@ def _place(found: Inspection) -> Table:
         "epoch": f"{found.epoch:,} of its source, window {found.window:,} of {found.windows:,}",
         "position": f"tokens {found.start:,} to {last:,} of the {found.source_tokens:,} of its source",
     }
+    if found.document_masking:
+        kept = f"kept apart: each is at positions from 0, {found.scored:,} of {found.sequence_length:,} targets count"
+        rows = {**rows, "documents": kept}
     for label, value in rows.items():
         table.add_row(label, Text(value))
     return table

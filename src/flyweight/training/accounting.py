@@ -26,6 +26,9 @@ class Window:
     z: list[torch.Tensor] = field(default_factory=list)
     grad_norm: list[torch.Tensor] = field(default_factory=list)
     targets: int = 0
+    """Scored: what losses are means over."""
+    positions: int = 0
+    """What the clock counts."""
     flops: float = 0.0
     data_seconds: float = 0.0
     """Waited for batches."""

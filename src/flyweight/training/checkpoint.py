@@ -33,6 +33,8 @@ class State:
     """What was passed over, and where the walk of the mixture stands."""
     guard: dict[str, Any] = field(default_factory=dict)
     """What the guard remembers: the losses that a spike is told by, and what was skipped in a row."""
+    rope_theta: float | None = None
+    """Base of the rotary positions in the last step; the model's own where it is not on record."""
     format: int = layout.CHECKPOINT_FORMAT
 
 

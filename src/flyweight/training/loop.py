@@ -10,7 +10,7 @@ import torch
 
 from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
-from flyweight.curriculum import Journal, Order, OrderState, Step, read_batch
+from flyweight.curriculum import Batch, Journal, Order, OrderState, Step, read_batch, trial_batch
 from flyweight.evaluation import BitsPerByte
 from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, Validated
 from flyweight.model import Decoder, Role, flops_per_token
@@ -80,6 +80,8 @@ class Trainer:
             self.decoder.load_state_dict(self._first_weights(start))
             self.float8.reset()
         self.guard.restore(start.state.guard if start.state and not start.from_other_run else {})
+        kept = start.state.rope_theta if start.state and not start.from_other_run else None
+        self.decoder.rope_theta = kept or self._rope_theta(self.step.clock)
 
     def _first_weights(self, start: Start) -> dict[str, torch.Tensor]:
         if start.model is not None:
@@ -94,8 +96,9 @@ class Trainer:
         weights and inputs: it must not be the first step of a run that goes on.
         """
         rows = self.plan.micro_batch_for(self.step.batch_size, self.step.sequence_length)
-        tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64, device=self.device)
-        self.objective(tokens, 0.0).total.backward()
+        tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64)
+        batch = trial_batch(tokens, self.recipe.training.document_masking)
+        self.objective(tokens.to(self.device), 0.0, batch.documents(self.device)).total.backward()
         self.decoder.zero_grad(set_to_none=True)
         self.float8.discard_step()
 
@@ -111,6 +114,11 @@ class Trainer:
                 f"{start.checkpoint}: no step of this recipe starts at {start.state.clock:,} tokens; keep "
                 f"batch_size and sequence_length up to there as they were, and change them by a knot."
             ) from None
+
+    def _rope_theta(self, clock: int) -> float:
+        """The base of the rotary positions in a step that starts at `clock`."""
+        timeline = self.recipe.training.rope_theta
+        return self.recipe.model.rope_theta if timeline is None else timeline.at(clock)
 
     def _optimizer_kind(self, clock: int) -> str:
         return [knot.kind for knot in self.recipe.training.optimizer if knot.at <= clock][-1]
@@ -192,7 +200,8 @@ class Trainer:
             self._log(before, rates_by_role(self.recipe.training, self.decoder, before.middle), window)
 
     def enter(self, step: Step) -> None:
-        """Announce a stage where one begins, and give it its fresh optimizer where that changes."""
+        """Set the base of the positions; announce a stage where one begins, with a fresh optimizer if that changes."""
+        self.decoder.rope_theta = self._rope_theta(step.clock)
         kind = self._optimizer_kind(step.clock)
         if self._optimizer_changes_at(step):
             self.optimizer = self._new_optimizer(kind)
@@ -216,14 +225,15 @@ class Trainer:
     def _new_window(self) -> Window:
         return Window.new(self.accounts.meter)
 
-    def _draw(self, place: tuple[Step, Journal]) -> torch.Tensor:
-        """The tokens of a step of a run that has passed over what a journal says; called in a thread."""
+    def _draw(self, place: tuple[Step, Journal]) -> Batch:
+        """The sequences of a step of a run that has passed over what a journal says; called in a thread."""
         step, journal = place
-        tokens = read_batch(self.order.step_sequences(step, journal=journal), self.corpus.train)
-        return tokens.pin_memory() if self.device.type == "cuda" else tokens
+        sequences = self.order.step_sequences(step, journal=journal)
+        batch = read_batch(sequences, self.corpus.train, documents=self.recipe.training.document_masking)
+        return batch.pinned() if self.device.type == "cuda" else batch
 
-    def _read(self, step: Step) -> torch.Tensor:
-        """The tokens of a step; where a shard is gone, what was learned so far is saved first."""
+    def _read(self, step: Step) -> Batch:
+        """The sequences of a step; where a shard is gone, what was learned so far is saved first."""
         journal, more = self.order.journal, step.step + 1 < self.schedule.steps
         following = (self.schedule.step(step.step + 1), journal) if more else None
         try:
@@ -233,20 +243,20 @@ class Trainer:
                 self.save()
             raise
 
-    def gradients(self, tokens: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add up the gradients of sequences (B, T+1) of a step, one micro-batch after another.
+    def gradients(self, batch: Batch, step: Step, targets: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add up the gradients of sequences of a step, one micro-batch after another.
 
-        They are those of the mean loss over all targets of the step. Returns the sums over these sequences of the
-        cross-entropy in nats and of the squared log-partition, which stay on the device.
+        They are those of the mean loss over the `targets` that the whole step scores. Returns the sums over these
+        sequences of the cross-entropy in nats and of the squared log-partition, which stay on the device.
         """
         z_coefficient = self.recipe.training.z_loss.at(step.clock)
         cross_entropy = torch.zeros((), device=self.device)
         z = torch.zeros_like(cross_entropy)
         size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
-        for rows in tokens.split(size):
-            rows = rows.to(self.device, non_blocking=True)
-            loss = self.objective(rows, z_coefficient)
-            (loss.total / step.tokens).backward()
+        for rows in batch.split(size):
+            tokens = rows.tokens.to(self.device, non_blocking=True)
+            loss = self.objective(tokens, z_coefficient, rows.documents(self.device))
+            (loss.total / targets).backward()
             cross_entropy += loss.cross_entropy
             z += loss.z
         return cross_entropy, z
@@ -254,14 +264,14 @@ class Trainer:
     def _take_step(self, step: Step, rates: dict[Role, float], window: Window) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
 
-        The loss is over the whole batch's targets. Returns whether the step was taken.
+        The loss is over the whole batch's scored targets. Returns whether the step was taken.
         """
         training = self.recipe.training
         waited = self._ahead.waited
-        tokens = self._read(step)
+        batch = self._read(step)
         window.data_seconds += self._ahead.waited - waited
-        cross_entropy, z = self.gradients(tokens, step)
-        targets = step.tokens
+        targets = max(1, batch.scored)  # documents of one token each have no target to score
+        cross_entropy, z = self.gradients(batch, step, targets)
         norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
         # The one read from the device in a step: the guard decides before the weights are changed.
         loss, grad_norm = torch.stack([cross_entropy / targets, norm]).tolist()
@@ -274,7 +284,8 @@ class Trainer:
         window.z.append(z)
         window.grad_norm.append(norm)
         window.targets += targets
-        window.flops += targets * self._flops[step.sequence_length]
+        window.positions += step.tokens
+        window.flops += step.tokens * self._flops[step.sequence_length]
         return True
 
     def _log(self, step: Step, rates: dict[Role, float], window: Window) -> None:
@@ -294,10 +305,11 @@ class Trainer:
                 learning_rate=rates[Role.HIDDEN],
                 weight_decay=training.weight_decay.at(step.clock),
                 z_loss_coefficient=training.z_loss.at(step.clock),
+                rope_theta=training.rope_theta.at(step.clock) if training.rope_theta else None,
                 batch_size=step.batch_size,
                 sequence_length=step.sequence_length,
                 seconds=seconds,
-                tokens_per_second=window.targets / seconds,
+                tokens_per_second=window.positions / seconds,
                 share_of_peak=self.accounts.share_of_peak(window.flops, seconds),
                 realised=self.order.realised(end.sequence),
                 data_seconds=window.data_seconds,
@@ -350,6 +362,7 @@ class Trainer:
             milestone=milestone,
             order=asdict(self.order.state(self.step.sequence)),
             guard=self.guard.to_dict(),
+            rope_theta=self.decoder.rope_theta,
         )
         path = save_checkpoint(
             self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer, self.float8

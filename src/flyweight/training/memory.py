@@ -1,7 +1,9 @@
 """Bytes of training on one device: what the loop holds at its fullest moment.
 
 Counted, not guessed: the parameters, what the backward pass keeps (`activations`), and what the loss, the backward
-pass and the optimizer need beside them. What allocators waste, and the device's own context, come on top.
+pass and the optimizer need beside them. What allocators waste, and the device's own context, come on top; so do the
+masks of documents kept apart where no kernel takes them as such, a byte or two a pair of positions, for all layers
+together.
 """
 
 from __future__ import annotations

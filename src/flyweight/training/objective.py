@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from flyweight.inference import Precision, autocast
 from flyweight.model import Decoder
+from flyweight.model.documents import Documents
 
 CHUNK_LOGITS = 1 << 22
 """Logits that exist at once on a CPU (float32: 16 MB): what its caches hold part of."""
@@ -52,7 +53,9 @@ class _Chunk(NamedTuple):
     """Of the total with respect to the products of hidden states and readout, (positions, V), in their dtype."""
 
 
-def _chunk_in_passes(logits: Tensor, targets: Tensor, multiplier: float, z_coefficient: Tensor) -> _Chunk:
+def _chunk_in_passes(
+    logits: Tensor, targets: Tensor, multiplier: float, z_coefficient: Tensor, scored: Tensor | None
+) -> _Chunk:
     """The loss of `logits` (positions, V) before their multiplier, one pass over memory after another, in place."""
     dtype, target = logits.dtype, targets[:, None]
     logits = logits.float()
@@ -68,10 +71,16 @@ def _chunk_in_passes(logits: Tensor, targets: Tensor, multiplier: float, z_coeff
     factor = multiplier * (1 + 2 * z_coefficient * log_partition) / partition
     gradient = exponentials.mul_(factor[:, None])
     gradient.scatter_add_(1, target, torch.full_like(target, -multiplier, dtype=torch.float32))
-    return _Chunk((log_partition - of_target).sum(), log_partition.square().sum(), gradient.to(dtype))
+    losses, squares = log_partition - of_target, log_partition.square()
+    if scored is not None:
+        losses, squares = losses * scored, squares * scored
+        gradient.mul_(scored[:, None])
+    return _Chunk(losses.sum(), squares.sum(), gradient.to(dtype))
 
 
-def _chunk_at_once(logits: Tensor, targets: Tensor, multiplier: float, z_coefficient: Tensor) -> _Chunk:
+def _chunk_at_once(
+    logits: Tensor, targets: Tensor, multiplier: float, z_coefficient: Tensor, scored: Tensor | None
+) -> _Chunk:
     """The same without anything in place, as torch.compile fuses it: one pass for the sums, one for the gradient."""
     scaled = logits.float() * multiplier
     log_partition = torch.logsumexp(scaled, dim=-1)
@@ -80,11 +89,14 @@ def _chunk_at_once(logits: Tensor, targets: Tensor, multiplier: float, z_coeffic
     softmax = torch.exp(scaled - log_partition[:, None])
     is_target = torch.arange(logits.shape[1], device=logits.device) == targets[:, None]
     gradient = softmax * factor[:, None] - torch.where(is_target, multiplier, 0.0)
-    return _Chunk((log_partition - of_target).sum(), log_partition.square().sum(), gradient.to(logits.dtype))
+    losses, squares = log_partition - of_target, log_partition.square()
+    if scored is not None:
+        losses, squares, gradient = losses * scored, squares * scored, gradient * scored[:, None]
+    return _Chunk(losses.sum(), squares.sum(), gradient.to(logits.dtype))
 
 
 @functools.cache
-def _compiled_chunk() -> Callable[[Tensor, Tensor, float, Tensor], _Chunk]:
+def _compiled_chunk() -> Callable[..., _Chunk]:
     return torch.compile(_chunk_at_once, dynamic=False)
 
 
@@ -99,6 +111,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         z_coefficient: float,
         compute_dtype: torch.dtype,
         compiled: bool,
+        scored: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         positions, vocabulary = hidden.shape[0], weight.shape[0]
         chunks = -(-positions * vocabulary // chunk_logits(hidden.device.type))
@@ -113,7 +126,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         coefficient = torch.full_like(cross_entropy, z_coefficient)  # a number would be compiled in
         for begin in range(0, positions, size):
             part = slice(begin, begin + size)
-            chunk = loss_of(inputs[part] @ readout.T, targets[part], multiplier, coefficient)
+            counts = None if scored is None else scored[part].float()
+            chunk = loss_of(inputs[part] @ readout.T, targets[part], multiplier, coefficient, counts)
             cross_entropy += chunk.cross_entropy
             z += chunk.z
             grad_hidden[part] = chunk.gradient @ readout
@@ -125,7 +139,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None
+        return grad_hidden * grads[0], grad_weight * grads[0], None, None, None, None, None, None
 
 
 def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
@@ -155,8 +169,9 @@ def training_loss(
     z_coefficient: float = 0.0,
     compute_dtype: torch.dtype = torch.float32,
     compiled: bool = False,
+    scored: Tensor | None = None,
 ) -> Loss:
-    """Cross-entropy of `targets` plus z_coefficient times the squared log-partition, summed.
+    """Cross-entropy of `targets` plus z_coefficient times the squared log-partition, summed over what is scored.
 
     The z-loss is PaLM's (arXiv 2204.02311, section 5): it keeps the softmax's normaliser near 1.
 
@@ -168,6 +183,7 @@ def training_loss(
         z_coefficient: of the squared log-partition.
         compute_dtype: of the matrix products; the softmax is float32 always.
         compiled: let torch.compile fuse the passes over the logits.
+        scored: (B, T) bool, which targets count; all where left out.
     """
     total, cross_entropy, z = _ChunkedCrossEntropy.apply(  # type: ignore[misc]
         hidden.flatten(0, -2),
@@ -177,6 +193,7 @@ def training_loss(
         z_coefficient,
         compute_dtype,
         compiled,
+        None if scored is None else scored.flatten(),
     )
     return Loss(total, cross_entropy, z)
 
@@ -194,10 +211,13 @@ class Objective(nn.Module):
         self.precision: Precision = precision
         self.compiled = compiled
 
-    def forward(self, tokens: Tensor, z_coefficient: float) -> Loss:
-        """The summed loss of sequences `tokens` (B, T+1): inputs are [:, :-1], targets [:, 1:]."""
+    def forward(self, tokens: Tensor, z_coefficient: float, documents: Documents | None = None) -> Loss:
+        """The summed loss of sequences `tokens` (B, T+1): inputs are [:, :-1], targets [:, 1:].
+
+        With documents, each is computed as if it stood alone, and targets across their borders are not scored.
+        """
         with autocast(tokens.device, self.precision):
-            hidden = self.decoder(tokens[:, :-1])
+            hidden = self.decoder(tokens[:, :-1], documents=documents)
         return training_loss(
             hidden,
             self.decoder.readout_weight,
@@ -206,4 +226,5 @@ class Objective(nn.Module):
             z_coefficient=z_coefficient,
             compute_dtype=torch.bfloat16 if self.precision == "bfloat16" else torch.float32,
             compiled=self.compiled,
+            scored=None if documents is None else documents.scored,
         )

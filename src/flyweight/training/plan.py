@@ -26,6 +26,7 @@ from flyweight.recipe import Recipe
 from flyweight.recipe.schema import Float8
 from flyweight.training.activations import Carried
 from flyweight.training.devices import bfloat16_peak
+from flyweight.training.document_tiers import DOCUMENT_REASONS, choose_document_attention
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
 from flyweight.training.optimizers.muon_methods import most_stacked_bytes
 from flyweight.training.precision import choose_float8
@@ -104,9 +105,9 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
         peak_from=peak_from,
         hardware=_hardware(device),
     )
-    attention = choose_attention(int(recipe.training.sequence_length.at(0)), precision, device)
+    attention, about_attention = _attention(recipe, precision, device)
     compiled, why = choose_compile(recipe, device, plan.peak_flops)
-    plan = replace(plan, attention=attention, compiled=compiled, reasons=(ATTENTION_REASONS[attention], why))
+    plan = replace(plan, attention=attention, compiled=compiled, reasons=(about_attention, why))
     if plan.micro_batch is None:
         plan = replace(plan, micro_tokens=micro_tokens(recipe, carried_out(plan), free_bytes(device)))
     return _with_float8(plan, recipe)
@@ -123,6 +124,16 @@ def carried_out(plan: ExecutionPlan) -> Carried:
         fp8_layers=tuple(plan.fp8_layers),
         muon_stack_bytes=most_stacked_bytes(device_type),
     )
+
+
+def _attention(recipe: Recipe, precision: Precision, device: torch.device) -> tuple[AttentionKernel, str]:
+    """The kernel for the recipe's first sequences, and why, for people."""
+    length = int(recipe.training.sequence_length.at(0))
+    if recipe.training.document_masking:
+        kernel = choose_document_attention(recipe.model, length, precision, device)
+        return kernel, DOCUMENT_REASONS[kernel]
+    kernel = choose_attention(length, precision, device)
+    return kernel, ATTENTION_REASONS[kernel]
 
 
 def _with_float8(plan: ExecutionPlan, recipe: Recipe) -> ExecutionPlan:

@@ -7,6 +7,7 @@ import time
 
 import torch
 
+from flyweight.curriculum import Batch, trial_batch
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 from flyweight.training.objective import Objective
@@ -29,19 +30,20 @@ def measured_speed(recipe: Recipe, seconds: float = 2.0) -> float:
     length = int(recipe.training.sequence_length.at(0))
     rows = plan.micro_batch_for(int(recipe.training.batch_size.at(0)), length)
     objective = Objective(decoder, plan.precision, plan.compiled)
-    tokens = torch.randint(0, recipe.model.vocab_size, (rows, length + 1)).to(device)
+    tokens = torch.randint(0, recipe.model.vocab_size, (rows, length + 1))
+    batch = trial_batch(tokens, recipe.training.document_masking)
     for _ in range(2):
-        _pass(objective, tokens)
+        _pass(objective, batch, device)
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
         begin = time.perf_counter()
-        _pass(objective, tokens)
+        _pass(objective, batch, device)
         times.append(time.perf_counter() - begin)
     return rows * length / statistics.median(times)
 
 
-def _pass(objective: Objective, tokens: torch.Tensor) -> None:
-    loss = objective(tokens, 0.0)
+def _pass(objective: Objective, batch: Batch, device: torch.device) -> None:
+    loss = objective(batch.tokens.to(device), 0.0, batch.documents(device))
     loss.total.backward()
     loss.cross_entropy.item()  # waits for the device

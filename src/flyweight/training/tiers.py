@@ -29,7 +29,7 @@ COMPILE_GAIN = 0.25
 EAGER_SHARE = 0.2
 """Of a device's peak, what blocks reach without compiling; only to guess how long a run will take."""
 
-ATTENTION_REASONS: dict[AttentionKernel, str] = {
+ATTENTION_REASONS: dict[str, str] = {
     "sdpa": "attention: torch's scaled_dot_product_attention",
     "blocks": "attention: products over blocks of queries, which is faster here than torch's kernel",
 }

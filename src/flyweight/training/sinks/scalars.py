@@ -26,6 +26,7 @@ def _of_step(event: StepDone) -> dict[str, float]:
         "train/grad_norm": event.grad_norm,
         "train/learning_rate": event.learning_rate,
         "train/weight_decay": event.weight_decay,
+        "train/rope_theta": event.rope_theta,
         "train/batch_size": event.batch_size,
         "train/sequence_length": event.sequence_length,
         "speed/tokens_per_second": event.tokens_per_second,
