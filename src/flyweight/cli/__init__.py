@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from flyweight import __version__
-from flyweight.base import UserError
+from flyweight.base import ToldByAnother, UserError
 from flyweight.cli import corpus, model, run
 
 app = typer.Typer(
@@ -42,5 +42,6 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"flyweight: {error}", file=sys.stderr)
+        if not isinstance(error, ToldByAnother):
+            print(f"flyweight: {error}", file=sys.stderr)
         sys.exit(2)

@@ -16,15 +16,32 @@ from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, V
 from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
 from flyweight.training.accounting import Window
-from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints, save_checkpoint
+from flyweight.training.checkpoint import (
+    State,
+    checkpoint_path,
+    load_tensors,
+    load_weights,
+    prune_checkpoints,
+    save_checkpoint,
+)
 from flyweight.training.folder import Start
 from flyweight.training.guard import Guard
 from flyweight.training.interrupt import Interruption
 from flyweight.training.objective import Objective
 from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
+from flyweight.training.parallel import (
+    ALONE,
+    Ranks,
+    SpreadObjective,
+    check_batches,
+    micro_batches,
+    recompute_blocks,
+)
+from flyweight.training.parallel.tensors import clip, local
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.precision import convert_to_float8
 from flyweight.training.recovery import roll_back, settle
+from flyweight.training.saving import Saver, tensors_to_save
 from flyweight.training.sinks import Sinks
 from flyweight.training.tiers import accelerate
 from flyweight.training.validation import measure_held_out, write_sample
@@ -38,8 +55,17 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, corpus: OpenCorpus, run: Path, plan: ExecutionPlan, start: Start, sinks: Sinks
+        self,
+        recipe: Recipe,
+        corpus: OpenCorpus,
+        run: Path,
+        plan: ExecutionPlan,
+        start: Start,
+        sinks: Sinks,
+        ranks: Ranks = ALONE,
     ):
+        check_batches(recipe, ranks)
+        self.ranks, self.saver = ranks, Saver(sinks.emit)
         self.recipe, self.corpus, self.run, self.plan, self.sinks = recipe, corpus, run, plan, sinks
         self.order = Order(recipe, {name: stream.tokens for name, stream in corpus.train.items()})
         self.schedule = self.order.schedule
@@ -49,7 +75,12 @@ class Trainer:
         self.decoder = Decoder(recipe.model, recipe.parametrization).to(self.device)
         self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
         accelerate(self.decoder, plan.attention, plan.compiled)
-        self.objective = Objective(self.decoder, plan.precision)
+        if recipe.execution.activation_checkpointing:
+            recompute_blocks(self.decoder)
+        objective = Objective(self.decoder, plan.precision)
+        if plan.parallel == "fsdp":
+            self.float8.keep_no_cast()
+        self.objective = SpreadObjective(objective, plan.parallel, ranks)
         self.stand_at(start)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)
@@ -67,7 +98,7 @@ class Trainer:
             load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None, self.float8)
         else:
             fresh = Decoder(self.recipe.model, self.recipe.parametrization).initialize(self.recipe.seed)
-            self.decoder.load_state_dict(fresh.state_dict())
+            load_weights(self.decoder, fresh.state_dict())
             self.float8.reset()
         self.guard.restore(start.state.guard if start.state and not start.from_other_run else {})
 
@@ -77,9 +108,10 @@ class Trainer:
         On some CPUs the very first pass of a process has been seen to be off by rounding, with the same
         weights and inputs: it must not be the first step of a run that goes on.
         """
-        rows = self.plan.micro_batch_for(self.step.batch_size, self.step.sequence_length)
+        rows = self.plan.micro_batch_for(self.ranks.share(self.step.batch_size), self.step.sequence_length)
         tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64, device=self.device)
-        self.objective(tokens, 0.0).total.backward()
+        with self.objective.one_pass(last=True):
+            self.objective(tokens, 0.0).total.backward()
         self.decoder.zero_grad(set_to_none=True)
         self.float8.discard_step()
 
@@ -149,6 +181,8 @@ class Trainer:
             if self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
                 self._log(before, rates, window)
                 window = Window.new()
+            if interruption.agree(self.saver.failed) or self.saver.done:
+                self.saver.finish()
             milestone = any(before.clock < clock <= self.step.clock for clock in execution.milestones)
             saving = milestone or _passes(execution.checkpoint_every, before, self.step)
             if saving and window.targets:
@@ -165,7 +199,7 @@ class Trainer:
                     self.validate()
                 self.decoder.train()
             if saving and not self.finished:
-                self.save(milestone)
+                self.save(milestone, wait=not execution.async_checkpoints)
             window.since += time.perf_counter() - paused
         if window.targets:
             before = self.schedule.step(self.step.step - 1)
@@ -194,31 +228,42 @@ class Trainer:
         ]
 
     def _read(self, step: Step) -> torch.Tensor:
-        """The tokens of a step; where a shard is gone, what was learned so far is saved first."""
+        """This rank's tokens of a step; where a shard is gone, what was learned so far is saved first."""
+        sequences = self.order.step_sequences(step, self.ranks.rank, self.ranks.world_size)
+        tokens, problem = torch.empty(0), None
         try:
-            return read_batch(self.order.step_sequences(step), self.corpus.train)
+            tokens = read_batch(sequences, self.corpus.train)
+        except UserError as error:
+            problem = error
+        try:
+            self.ranks.agree_on_problem(problem)
         except UserError:
             if step.step and self.is_sound():
                 self.save()
             raise
+        return tokens
 
     def gradients(self, tokens: torch.Tensor, step: Step) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add up the gradients of sequences (B, T+1) of a step, one micro-batch after another.
+        """Add up the gradients of this rank's sequences (B, T+1) of a step, one micro-batch after another.
 
-        They are those of the mean loss over all targets of the step. Returns the sums over these sequences of the
-        cross-entropy in nats and of the squared log-partition, which stay on the device.
+        They are those of the mean loss over all targets of the step. Returns the sums over these sequences and
+        those of all other ranks of the cross-entropy in nats and of the squared log-partition, which stay on the
+        device.
         """
         z_coefficient = self.recipe.training.z_loss.at(step.clock)
         cross_entropy = torch.zeros((), device=self.device)
         z = torch.zeros_like(cross_entropy)
-        size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
-        for rows in tokens.split(size):
-            rows = rows.to(self.device, non_blocking=True)
-            loss = self.objective(rows, z_coefficient)
-            (loss.total / step.tokens).backward()
-            cross_entropy += loss.cross_entropy
-            z += loss.z
-        return cross_entropy, z
+        size = self.plan.micro_batch_for(self.ranks.share(step.batch_size), step.sequence_length)
+        targets = step.tokens / self.ranks.world_size  # gradients are averaged over ranks
+        for rows, counts, last in micro_batches(tokens, size, self.ranks, step.batch_size):
+            with self.objective.one_pass(last):
+                loss = self.objective(rows.to(self.device, non_blocking=True), z_coefficient)
+                (loss.total / targets if counts else 0 * loss.total).backward()
+            if counts:
+                cross_entropy += loss.cross_entropy
+                z += loss.z
+        both = self.ranks.sum(torch.stack([cross_entropy, z]))
+        return both[0], both[1]
 
     def _take_step(self, step: Step, rates: dict[Role, float], window: Window) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
@@ -228,9 +273,9 @@ class Trainer:
         training = self.recipe.training
         cross_entropy, z = self.gradients(self._read(step), step)
         targets = step.tokens
-        norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
+        norm = clip(list(self.decoder.parameters()), training.gradient_clip)
         # The one read from the device in a step: the guard decides before the weights are changed.
-        loss, grad_norm = torch.stack([cross_entropy / targets, norm]).tolist()
+        loss, grad_norm = self.ranks.same(torch.stack([cross_entropy / targets, norm])).tolist()
         verdict = self.guard.judge(loss, grad_norm, self._stage_key(step))
         if not settle(self, step, verdict, loss, grad_norm):
             return False
@@ -240,7 +285,7 @@ class Trainer:
         window.z.append(z)
         window.grad_norm.append(norm)
         window.targets += targets
-        window.flops += targets * self._flops[step.sequence_length]
+        window.flops += targets / self.ranks.world_size * self._flops[step.sequence_length]
         return True
 
     def _log(self, step: Step, rates: dict[Role, float], window: Window) -> None:
@@ -273,7 +318,8 @@ class Trainer:
         begin = time.perf_counter()
         limit = None if full else self.recipe.evaluation.tokens
         length, precision = self.step.sequence_length, self.plan.precision
-        results = measure_held_out(self.decoder, self.corpus, precision, length, limit)
+        with self.objective.gathered():  # every rank measures all of it: they stay in step
+            results = measure_held_out(self.decoder, self.corpus, precision, length, limit)
         self.sinks.emit(
             Validated(
                 step=self.step.step,
@@ -285,19 +331,24 @@ class Trainer:
             )
         )
         if self.step.step:
-            text = write_sample(
-                self.decoder, self.corpus, precision, length, self.recipe.seed, self.step.clock
-            )
+            seed, clock = self.recipe.seed, self.step.clock
+            with self.objective.gathered():
+                text = write_sample(self.decoder, self.corpus, precision, length, seed, clock, self.ranks)
             self.sinks.emit(Sampled(self.step.clock, "", text))
         return results
 
     def is_sound(self) -> bool:
-        """Whether every weight is finite."""
-        return all(bool(value.isfinite().all()) for value in self.decoder.parameters())
+        """Whether every weight is finite, on every rank."""
+        sound = all(bool(local(value.detach()).isfinite().all()) for value in self.decoder.parameters())
+        return not self.ranks.any(not sound)[0]
 
-    def save(self, milestone: bool = False) -> Path:
-        """Write a checkpoint at the clock, then delete what is no longer to be kept."""
+    def save(self, milestone: bool = False, wait: bool = True) -> Path:
+        """Write a checkpoint at the clock, then delete what is no longer to be kept; return its folder.
+
+        Without `wait`, both happen in the background.
+        """
         begin = time.perf_counter()
+        self.saver.finish()
         if not self.is_sound():
             raise UserError(
                 f"the weights are no longer finite at {self.step.clock:,} tokens, so they are not saved; earlier "
@@ -313,19 +364,18 @@ class Trainer:
             order=asdict(self.order.state(self.step.sequence)),
             guard=self.guard.to_dict(),
         )
-        path = save_checkpoint(
-            self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer, self.float8
-        )
-        prune_checkpoints(self.run, self.recipe.execution.keep_checkpoints)
-        self.sinks.emit(
-            CheckpointSaved(
-                step=self.step.step,
-                clock=self.step.clock,
-                path=str(path.relative_to(self.run)),
-                milestone=milestone,
-                seconds=time.perf_counter() - begin,
-            )
-        )
+        files = tensors_to_save(self.decoder, self.optimizer, self.float8, self.ranks, copy=not wait)
+
+        def write() -> None:
+            save_checkpoint(self.run, state, self.recipe, self.corpus.tokenizer, files, self.ranks)
+            if self.ranks.main:
+                prune_checkpoints(self.run, self.recipe.execution.keep_checkpoints)
+
+        path = checkpoint_path(self.run, state.clock)
+        event = CheckpointSaved(state.step, state.clock, str(path.relative_to(self.run)), milestone, 0.0)
+        self.saver.start(write, event, begin)
+        if wait:
+            self.saver.finish()
         return path
 
 

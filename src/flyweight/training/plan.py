@@ -25,6 +25,7 @@ from flyweight.model import AttentionKernel, Decoder
 from flyweight.recipe import Recipe
 from flyweight.recipe.schema import Float8
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
+from flyweight.training.parallel import Parallel, Ranks, choose_parallel
 from flyweight.training.precision import choose_float8
 from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
 
@@ -59,6 +60,10 @@ class ExecutionPlan:
     """Names, within each block, of the linear layers that train in FP8."""
     reasons: tuple[str, ...] = ()
     """Why, for people."""
+    parallel: Parallel = "none"
+    """How the run is spread over its processes."""
+    world_size: int = 1
+    """How many there are."""
     muon: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By shape, how Muon orthogonalises; empty where no stage of the recipe uses it."""
 
@@ -214,6 +219,20 @@ def with_muon_methods(run: Path, plan: ExecutionPlan, recipe: Recipe) -> Executi
     plan = replace(plan, muon={**plan.muon, **methods_to_plain(found)})
     write_json(run / layout.PLAN_FILE, {**(_read(run) or {}), "plan": asdict(plan)})
     return plan
+
+
+def spread_plan(plan: ExecutionPlan, recipe: Recipe, ranks: Ranks) -> tuple[ExecutionPlan, list[str]]:
+    """The plan for this process among those of its attempt, and a sentence on why, if there are several.
+
+    It is not kept with the run: the next attempt may be of another number of processes.
+
+    Raises:
+        UserError: a device that cannot be spread over processes, or too few of them.
+    """
+    device = ranks.device(torch.device(plan.device))
+    parallel, why = choose_parallel(recipe, device, ranks.world_size)
+    plan = replace(plan, device=str(device), parallel=parallel, world_size=ranks.world_size)
+    return plan, [why] if why else []
 
 
 def describe_corpus(corpus: OpenCorpus) -> dict[str, Any]:
