@@ -67,16 +67,17 @@ def batches(recipe: Recipe, corpus: OpenCorpus) -> list[list[int]]:
     """The first tokens of every sequence, by step, as one process reads them."""
     order = Order(recipe, {name: stream.tokens for name, stream in corpus.train.items()})
     steps = map(order.schedule.step, range(order.schedule.steps))
-    return [
-        read_batch(order.step_sequences(step), corpus.train)[:, :4].flatten().tolist() for step in steps
-    ]
+    return [read_batch(order.step_sequences(step), corpus.train)[:, :4].flatten().tolist() for step in steps]
 
 
 def check_course(
     size: int, parallel: str, recipe: Recipe, corpus: OpenCorpus, alone: Path, folder: Path
 ) -> None:
     found = run_on(size, changed(recipe, execution={"parallel": parallel}), corpus, folder)
-    together = [sum(parts, []) for parts in zip(*(read for _, read in found), strict=True)]
+    together = [
+        [token for part in parts for token in part]
+        for parts in zip(*(read for _, read in found), strict=True)
+    ]
     assert together == batches(recipe, corpus)
     assert_same_course(alone, folder)
 
@@ -90,9 +91,7 @@ def test_two_processes_read_the_same_batches_and_have_the_same_losses(growing, c
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "parallel"), [(2, "fsdp"), (3, "ddp"), (3, "fsdp")])
-def test_any_number_of_processes_takes_the_same_course(
-    growing, corpus, alone, tmp_path, size, parallel
-):
+def test_any_number_of_processes_takes_the_same_course(growing, corpus, alone, tmp_path, size, parallel):
     check_course(size, parallel, growing, corpus, alone, tmp_path / "run")
 
 
