@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from typing import Any
+
+import faulty_child
 
 from flyweight.base import UserError
 from flyweight.corpus import open_corpus
@@ -29,6 +33,30 @@ def train_here(
         recipe_from_dict(recipe), open_corpus(Path(corpus)), Path(run), sinks=[], ranks=ranks, **options
     )
     return result.clock, read
+
+
+def train_with_fault(
+    ranks: Ranks, recipe: dict[str, Any], corpus: str, run: str, fault: str, victim: int, step: int
+) -> tuple[str, int]:
+    """Train; at a step, rank `victim` sends itself a signal, or batches that are no numbers come now and then."""
+    if fault == "poison":
+        faulty_child.install("poison", 9)
+    original, reads = loop.read_batch, []
+
+    def striking(sequences: Any, streams: Any) -> Any:
+        reads.append(1)
+        if ranks.rank == victim and len(reads) == step:
+            if fault == "shard":
+                raise UserError("shard: cannot be read.")
+            os.kill(os.getpid(), getattr(signal, fault))
+        return original(sequences, streams)
+
+    loop.read_batch = striking
+    try:
+        result = train(recipe_from_dict(recipe), open_corpus(Path(corpus)), Path(run), sinks=[], ranks=ranks)
+    except UserError as error:
+        return f"{type(error).__name__}: {error}", 0
+    return "finished" if result.finished else "stopped", result.clock
 
 
 def refused(ranks: Ranks, recipe: dict[str, Any], corpus: str, run: str) -> tuple[str, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -47,6 +48,7 @@ def _work(environ: dict[str, str], function: Callable[..., Any], arguments: tupl
         results.put((int(environ["RANK"]), True, value))
     except BaseException:
         results.put((int(environ["RANK"]), False, traceback.format_exc()))
+    os._exit(0)  # as the command line does: who waits for this process must not wait long
 
 
 def start(world_size: int, function: Callable[..., Any], *arguments: Any) -> tuple[list[Any], Any]:
@@ -65,9 +67,23 @@ def start(world_size: int, function: Callable[..., Any], *arguments: Any) -> tup
 
 
 def together(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What `function` returned on every rank."""
+    found = of_survivors(world_size, world_size, function, *arguments)
+    return [found[rank] for rank in range(world_size)]
+
+
+def of_survivors(
+    world_size: int, survivors: int, function: Callable[..., Any], *arguments: Any
+) -> dict[int, Any]:
+    """What `function` returned on the ranks that lived to return, of which there should be so many."""
     processes, results = start(world_size, function, *arguments)
-    found = {}
-    while len(found) < world_size:
+    found: dict[int, Any] = {}
+    deadline = time.monotonic() + 90
+    while len(found) < survivors:
+        if time.monotonic() > deadline:
+            for process in processes:
+                process.kill()
+            raise Died(f"only ranks {sorted(found)} came back: {found}")
         if results.empty():
             if not any(process.is_alive() for process in processes) and results.empty():
                 raise Died("a process ended without a word")
@@ -81,4 +97,4 @@ def together(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
         found[rank] = value
     for process in processes:
         process.join()
-    return [found[rank] for rank in range(world_size)]
+    return found

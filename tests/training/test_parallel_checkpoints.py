@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from parallel_setup import together
 from safetensors.torch import load_file
 from test_parallel import STEP, assert_same_course, changed, losses, run_on
+from torch.distributed.tensor import Shard, distribute_tensor
 
+from flyweight.base import UserError
 from flyweight.events import read_events
 from flyweight.inference import list_checkpoints, load_model
 from flyweight.training import train
+from flyweight.training.parallel import Ranks, storage
+from flyweight.training.parallel.storage import in_host_memory, shared_out
+from flyweight.training.saving import write_together
 
 HALF = 4
 
@@ -49,9 +56,7 @@ def assert_same_tensors(one: Path, other: Path, **tolerance: float) -> None:
 @pytest.mark.parametrize(
     ("parallel", "sizes"), [("fsdp", (2, 1)), ("fsdp", (2, 3)), ("fsdp", (1, 2)), ("ddp", (3, 2))]
 )
-def test_a_run_goes_on_with_any_number_of_processes(
-    switching, corpus, alone, tmp_path, parallel, sizes
-):
+def test_a_run_goes_on_with_any_number_of_processes(switching, corpus, alone, tmp_path, parallel, sizes):
     spread = changed(switching, execution={"parallel": parallel})
     for size, options in zip(sizes, ({"stop_after": HALF * STEP}, {}), strict=True):
         run_on(size, spread, corpus, tmp_path / "run", **options)
@@ -66,21 +71,73 @@ def test_a_run_goes_on_with_any_number_of_processes(
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
 
 
-def test_a_checkpoint_of_two_processes_is_that_of_one(switching, corpus, tmp_path):
-    """What is written does not depend on who wrote it: FSDP's rows land where save_file would have put them."""
-    run_on(
-        2, changed(switching, execution={"parallel": "fsdp"}), corpus, tmp_path / "run", stop_after=HALF * STEP
-    )
-    newest = list_checkpoints(tmp_path / "run")[-1][1]
-    weights = load_file(newest / "model.safetensors")
-    header = (newest / "model.safetensors").read_bytes()
-    length = int.from_bytes(header[:8], "little")
-    assert json.loads(header[8 : 8 + length]).keys() == weights.keys()
-    run = tmp_path / "again"
-    (tmp_path / "run").rename(run)
-    begun = train(switching, corpus, run, sinks=[], stop_after=HALF * STEP)
-    assert begun.clock == HALF * STEP
-    assert_same_tensors(newest.parents[2].parent / "again" / newest.relative_to(tmp_path / "run") / "model.safetensors", begun.checkpoint / "model.safetensors", rtol=0, atol=0)
+TENSORS = {
+    "model.safetensors": {"a": (7, 3), "b": (5,), "c": (1, 4)},
+    "optimizer.safetensors": {"step": (), "whole": (6, 2)},
+}
+WHOLE = ("step", "whole")
+
+
+def values(file: str, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    torch.manual_seed(len(file) + ord(name[0]))
+    return torch.randn(shape)
+
+
+def write(ranks: Ranks, folder: str, broken: bool) -> str:
+    mesh = ranks.mesh("cpu")
+    files = {
+        file: {
+            name: values(file, name, shape)
+            if name in WHOLE
+            else distribute_tensor(values(file, name, shape), mesh, [Shard(0)])
+            for name, shape in tensors.items()
+        }
+        for file, tensors in TENSORS.items()
+    }
+    owners = shared_out(files, ranks.world_size)
+    assert sorted(name for _, name in owners) == sorted(WHOLE)
+    mine = {
+        file: {
+            name: in_host_memory(value, mesh, copy=True)
+            for name, value in tensors.items()
+            if owners.get((file, name), ranks.rank) == ranks.rank
+        }
+        for file, tensors in files.items()
+    }
+
+    def add_rest(path: Path) -> None:
+        (path / "rest").write_text("here")
+
+    if broken and not ranks.main:
+
+        def no_room(*_: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        storage._offset = no_room
+    try:
+        write_together(Path(folder) / "made", mine, ranks, add_rest)
+    except UserError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_rows_of_all_ranks_make_ordinary_files(tmp_path, size):
+    assert together(size, write, str(tmp_path), False) == [""] * size
+    assert sorted(file.name for file in (tmp_path / "made").iterdir()) == [*sorted(TENSORS), "rest"]
+    for file, tensors in TENSORS.items():
+        found = load_file(tmp_path / "made" / file)
+        assert found.keys() == tensors.keys()
+        for name, shape in tensors.items():
+            assert torch.equal(found[name], values(file, name, shape))
+
+
+def test_a_disk_that_is_full_for_one_rank_is_told_once_and_leaves_nothing(tmp_path):
+    main, other = together(2, write, str(tmp_path), True)
+    assert main.startswith("UserError: ")
+    assert "the disk is full" in main
+    assert other == main.replace("UserError", "ToldByAnother")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_saved_in_the_background_is_what_was_there_when_it_began(recipe, corpus, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -44,4 +45,8 @@ def main() -> None:
     except UserError as error:
         if not isinstance(error, ToldByAnother):
             print(f"flyweight: {error}", file=sys.stderr)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from flyweight.training.parallel import end_process
+
+            end_process(2)
         sys.exit(2)

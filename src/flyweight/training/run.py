@@ -23,7 +23,7 @@ from flyweight.recipe import Recipe, identity_hash
 from flyweight.training.folder import Start, locked_run, open_run
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
-from flyweight.training.parallel import Ranks, join_ranks
+from flyweight.training.parallel import Ranks, is_loss, join_ranks
 from flyweight.training.plan import apply_plan, frozen_plan, spread_plan, with_muon_methods
 from flyweight.training.sinks import Sink, Sinks, standard_sinks
 
@@ -115,7 +115,7 @@ def _attempt(
         )
         for note in (*recipe.notes, *changes):
             out.emit(Notice(note))
-        reason = "failed"
+        reason, lost = "failed", False
         try:
             clock = trainer.step.clock
             due = trainer.validation_is_due and not trainer.finished
@@ -137,10 +137,10 @@ def _attempt(
                     trainer.validate(full=True)
             reason = "finished" if trainer.finished else "interrupted"
         except Exception as error:
-            reason = f"failed: {type(error).__name__}: {error}"
+            reason, lost = f"failed: {type(error).__name__}: {error}", not ranks.alone and is_loss(error)
             raise
         finally:
-            trainer.saver.close()
+            trainer.saver.close(lost)
             seconds = time.perf_counter() - begin
             out.emit(RunFinished(trainer.step.step, trainer.step.clock, reason, seconds))
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,7 +111,6 @@ class Saver:
 
     def __init__(self, emit: Callable[[CheckpointSaved], None]):
         self._emit = emit
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[float] | None = None
         self._event: CheckpointSaved | None = None
         self._held = 0.0
@@ -125,11 +125,18 @@ class Saver:
         """
         assert self._writing is None, "the checkpoint before is not finished"
 
-        def run() -> float:
-            write()
-            return time.perf_counter() - begin
+        writing: Future[float] = Future()
 
-        self._writing, self._event = self._pool.submit(run), event
+        def run() -> None:
+            try:
+                write()
+                writing.set_result(time.perf_counter() - begin)
+            except BaseException as error:
+                writing.set_exception(error)
+
+        # A daemon, since it may wait for a rank that is gone.
+        threading.Thread(target=run, name="checkpoint", daemon=True).start()
+        self._writing, self._event = writing, event
         self._held = time.perf_counter() - begin
 
     @property
@@ -154,11 +161,16 @@ class Saver:
         writing, event = self._writing, self._event
         wait([writing])
         self._writing = self._event = None
-        held = self._held + time.perf_counter() - begin
-        self._emit(replace(event, seconds=writing.result(), held_seconds=held))
+        seconds = writing.result()
+        held = min(seconds, self._held + time.perf_counter() - begin)
+        self._emit(replace(event, seconds=seconds, held_seconds=held))
 
-    def close(self) -> None:
-        """Wait for what is on its way; where the run ends for another reason, that reason is the one to tell."""
+    def close(self, lost: bool = False) -> None:
+        """Wait for what is on its way; where the run ends for another reason, that reason is the one to tell.
+
+        Where another rank is `lost`, nobody waits: this one has to end for the others to hear of it.
+        """
+        if lost:
+            return
         with contextlib.suppress(UserError, RuntimeError):
             self.finish()
-        self._pool.shutdown()

@@ -1,7 +1,7 @@
 """Many devices: the processes of a run, the model spread over them, and tensors that are cut into rows."""
 
 from flyweight.training.parallel.choice import Parallel, choose_parallel
-from flyweight.training.parallel.ranks import ALONE, Ranks, join_ranks, leave_ranks
+from flyweight.training.parallel.ranks import ALONE, Ranks, end_process, is_loss, join_ranks, leave_ranks
 from flyweight.training.parallel.spread import (
     MicroBatch,
     SpreadObjective,
@@ -18,6 +18,8 @@ __all__ = [
     "SpreadObjective",
     "check_batches",
     "choose_parallel",
+    "end_process",
+    "is_loss",
     "join_ranks",
     "leave_ranks",
     "micro_batches",

@@ -7,6 +7,7 @@ by the number of ranks over the targets of the whole step.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -60,8 +61,11 @@ class SpreadObjective:
             from torch.nn.parallel import DistributedDataParallel
 
             devices = [device] if device.type == "cuda" else None
+            # The amaxes of FP8 layers are each rank's own. From torch 2.13 on the word for it is another one.
+            known = inspect.signature(DistributedDataParallel).parameters
+            word = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
             self._module = DistributedDataParallel(
-                objective, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
+                objective, device_ids=devices, gradient_as_bucket_view=True, **{word: False}
             )
         elif how == "fsdp":
             from torch.distributed.fsdp import fully_shard
