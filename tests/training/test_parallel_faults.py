@@ -80,7 +80,7 @@ def test_all_ranks_skip_and_go_back_together(saving, corpus, tmp_path, parallel)
     """Some batches of some ranks are no numbers: all of them decide alike, and the run finishes."""
     faulty = changed(
         saving,
-        training={"tokens": 30 * STEP, "guard": {"rollback_after": 2, "most_rollbacks": 20}},
+        training={"tokens": 30 * STEP, "guard": {"rollback_after": 1, "most_rollbacks": 20}},
         execution={"parallel": parallel, "micro_batch": 2},
     )
     arguments = (faulty.to_dict(), str(corpus.folder), str(tmp_path / "run"), "poison", 0, 0)
@@ -96,7 +96,7 @@ def test_torchrun_trains_from_the_command_line_and_only_one_process_speaks(savin
     write_recipe(tmp_path / "recipe.yaml", saving)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_port()),
-        "-m", "flyweight", "train", "recipe.yaml", "--run", "run", "--corpus", "corpus",
+        "-m", "--", "flyweight", "train", "recipe.yaml", "--run", "run", "--corpus", "corpus",
     ]  # fmt: skip
     environ = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
     ended = subprocess.run(command, capture_output=True, text=True, timeout=240, cwd=tmp_path, env=environ)

@@ -114,10 +114,7 @@ class Muon(torch.optim.Optimizer):
             rank, world_size = dist.get_rank(self._group), dist.get_world_size(self._group)
             held = held_rows(parameter.shape[0], parts, world_size)
             here = [rows[rank] for rows in held]
-        views = zip(*(tensor.split(here) for tensor in tensors), strict=True)
-        return [
-            _Matrix(*view, *rest) for view, rest in zip(views, zip(parts, held, strict=True), strict=True)
-        ]
+        return map(_Matrix, *(tensor.split(here) for tensor in tensors), parts, held)
 
     def _update(self, matrices: list[_Matrix], method: Method, rate: float, decay: float) -> None:
         """One update of matrices of one shape that are stacked, so that one pass over memory serves them all."""

@@ -60,8 +60,8 @@ class Ranks:
         self.control_group: dist.ProcessGroup | None = None
         """For flags and plain objects, which live in host memory."""
         if world_size > 1:
-            self.writing_group = dist.new_group(backend="gloo", timeout=_LONGEST_COLLECTIVE)
-            self.control_group = dist.new_group(backend="gloo", timeout=_LONGEST_COLLECTIVE)
+            self.writing_group = _new_group()
+            self.control_group = _new_group()
 
     @property
     def main(self) -> bool:
@@ -206,7 +206,13 @@ ALONE = Ranks()
 """A run of one process."""
 
 
-def _store() -> dist.Store:
+def _new_group() -> dist.ProcessGroup:
+    group = dist.new_group(backend="gloo", timeout=_LONGEST_COLLECTIVE)
+    assert isinstance(group, dist.ProcessGroup)
+    return group
+
+
+def _store() -> Any:
     return dist.distributed_c10d._get_default_store()
 
 

@@ -64,9 +64,8 @@ class SpreadObjective:
             # The amaxes of FP8 layers are each rank's own. From torch 2.13 on the word for it is another one.
             known = inspect.signature(DistributedDataParallel).parameters
             word = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-            self._module = DistributedDataParallel(
-                objective, device_ids=devices, gradient_as_bucket_view=True, **{word: False}
-            )
+            options: dict[str, Any] = {"gradient_as_bucket_view": True, word: False}
+            self._module = DistributedDataParallel(objective, device_ids=devices, **options)
         elif how == "fsdp":
             from torch.distributed.fsdp import fully_shard
 
