@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import parallel_children
@@ -10,12 +11,14 @@ import pytest
 import torch
 from parallel_setup import together
 
+from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Order, read_batch
 from flyweight.events import read_events
 from flyweight.inference import list_checkpoints, load_decoder
-from flyweight.recipe import Recipe, recipe_from_dict
+from flyweight.recipe import Recipe, load_recipe, recipe_from_dict
 from flyweight.training import train
+from flyweight.training.parallel import choose_parallel
 
 STEP = 4 * 32
 
@@ -93,6 +96,24 @@ def test_two_processes_read_the_same_batches_and_have_the_same_losses(growing, c
 @pytest.mark.parametrize(("size", "parallel"), [(2, "fsdp"), (3, "ddp"), (3, "fsdp")])
 def test_any_number_of_processes_takes_the_same_course(growing, corpus, alone, tmp_path, size, parallel):
     check_course(size, parallel, growing, corpus, alone, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("gigabytes", "chosen"), [(80, "ddp"), (24, "fsdp")])
+def test_auto_replicates_what_fits_into_half_of_a_gpu(monkeypatch, gigabytes, chosen):
+    """1.3 billion parameters with gradients and moments are about 20 GB."""
+    properties = SimpleNamespace(total_memory=gigabytes * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    recipe = load_recipe("xmodel-2.5-1.3b")
+    assert choose_parallel(recipe, torch.device("cuda"), 8)[0] == chosen
+    assert choose_parallel(recipe, torch.device("cuda"), 1) == ("none", None)
+    assert choose_parallel(recipe, torch.device("cpu"), 8)[0] == "ddp"
+    wanted = changed(recipe, execution={"parallel": "fsdp"})
+    assert choose_parallel(wanted, torch.device("cpu"), 8)[0] == "fsdp"
+
+
+def test_an_unknown_way_is_refused(recipe):
+    with pytest.raises(UserError, match=r"execution\.parallel"):
+        changed(recipe, execution={"parallel": "pipeline"})
 
 
 def test_fewer_sequences_than_processes_are_refused(growing, corpus, tmp_path):

@@ -173,7 +173,10 @@ class Trainer:
             before = self.step
             self.enter(before)
             rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
-            if not self._take_step(before, rates, window):
+            taken = self._take_step(before, rates, window)
+            if interruption.agree(self.saver.failed) or self.saver.done:
+                self.saver.finish()
+            if not taken:
                 if self.step.step < before.step:  # the run went back
                     window = Window.new()
                 continue
@@ -181,8 +184,6 @@ class Trainer:
             if self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
                 self._log(before, rates, window)
                 window = Window.new()
-            if interruption.agree(self.saver.failed) or self.saver.done:
-                self.saver.finish()
             milestone = any(before.clock < clock <= self.step.clock for clock in execution.milestones)
             saving = milestone or _passes(execution.checkpoint_every, before, self.step)
             if saving and window.targets:

@@ -54,6 +54,7 @@ class Ranks:
     def __init__(self, rank: int = 0, world_size: int = 1, local_rank: int = 0):
         self.rank, self.world_size, self.local_rank = rank, world_size, local_rank
         self._asked = 0
+        self._meshes: dict[str, DeviceMesh] = {}
         self.writing_group: dist.ProcessGroup | None = None
         """Checkpoints are written in the background: on the group of the training steps their collectives would
         meet those of the steps, and gloo aborts the process."""
@@ -99,9 +100,11 @@ class Ranks:
 
     def mesh(self, kind: str) -> DeviceMesh:
         """All ranks in one row, for tensors on devices of this kind."""
-        from torch.distributed.device_mesh import init_device_mesh
+        if kind not in self._meshes:
+            from torch.distributed.device_mesh import init_device_mesh
 
-        return init_device_mesh(kind, (self.world_size,))
+            self._meshes[kind] = init_device_mesh(kind, (self.world_size,))
+        return self._meshes[kind]
 
     def share(self, count: int) -> int:
         """The largest part of `count` that a rank gets."""
