@@ -57,6 +57,7 @@ def small_recipe(corpora: Path, fp8: bool) -> Recipe:
         name: {"kind": "files", "path": str(corpora / f"{name}.jsonl.zst"), "limit": "12MB"}
         for name in STABLE
     }
+    values["sources"]["instructions"]["messages_field"] = "messages"
     values["corpus"] = {"held_out": 0.02, "held_out_limit": "100KB"}
     first, decay = (knot["at"] for knot in training["mixture"])
     training["mixture"] = [{"at": first, "weights": STABLE}, {"at": decay, "weights": DECAY}]

@@ -1,11 +1,12 @@
 """What every room stands on: errors for users, atomic files, seeds."""
 
-from flyweight.base.errors import UserError
+from flyweight.base.errors import ToldByAnother, UserError
 from flyweight.base.files import atomic_folder, atomic_write, explain_write_errors, read_json, write_json
 from flyweight.base.locks import exclusive
 from flyweight.base.seeds import derive_seed
 
 __all__ = [
+    "ToldByAnother",
     "UserError",
     "atomic_folder",
     "atomic_write",

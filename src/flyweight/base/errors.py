@@ -10,3 +10,7 @@ class UserError(Exception):
     The command line prints it without a traceback and exits with code 2. Anything else that is
     raised is our own bug and keeps its traceback.
     """
+
+
+class ToldByAnother(UserError):
+    """A UserError that another process of the same run tells the user; this process only ends."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from flyweight import __version__
-from flyweight.base import UserError
+from flyweight.base import ToldByAnother, UserError
 from flyweight.cli import corpus, model, run
 
 app = typer.Typer(
@@ -42,5 +43,10 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"flyweight: {error}", file=sys.stderr)
+        if not isinstance(error, ToldByAnother):
+            print(f"flyweight: {error}", file=sys.stderr)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from flyweight.training.parallel import end_process
+
+            end_process(2)
         sys.exit(2)

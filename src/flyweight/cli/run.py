@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flyweight.base import UserError
+from flyweight.base import ToldByAnother, UserError
 from flyweight.base.progress import StageProgress
 from flyweight.cli.options import (
     CorpusOption,
@@ -109,25 +109,41 @@ def train(
     factor: Factor = 1,
 ) -> None:
     """Train; a folder that holds this run goes on where it stopped. Ctrl-C saves and stops."""
+    from flyweight.corpus import open_corpus
     from flyweight.corpus import prepare as prepare_corpus
     from flyweight.training import train as train_run
+    from flyweight.training.parallel import join_ranks, leave_ranks
 
+    ranks = join_ranks()
     loaded = recipe_of(recipe, overrides, scaled, factor)
     folder = corpus or Path("corpora") / loaded.name
     if dry_run:
+        if not ranks.alone:
+            raise (UserError if ranks.main else ToldByAnother)(
+                "--dry-run rehearses on one device; start it without torchrun."
+            )
         if run is not None or start_from is not None:
             raise UserError(
                 "--dry-run leaves nothing behind and starts from nothing; take --run and --from away."
             )
         rehearse(loaded, folder)
         return
-    with StageProgress() as progress:
-        shards = prepare_corpus(loaded, folder, progress)
-    for line in shards.summary():
-        print(line)
-    result = train_run(loaded, shards, run or Path("runs") / loaded.name, start_from=start_from)
-    state = "finished" if result.finished else "stopped; the same command goes on from here"
-    print(f"{state}: {result.checkpoint}")
+
+    def prepare() -> list[str]:
+        with StageProgress() as progress:
+            return prepare_corpus(loaded, folder, progress).summary()
+
+    place = run or Path("runs") / loaded.name
+    with ranks.surviving(place):
+        summary = ranks.from_main(prepare)
+    if ranks.main:
+        for line in summary:
+            print(line)
+    result = train_run(loaded, open_corpus(folder), place, start_from=start_from, ranks=ranks)
+    leave_ranks()
+    if ranks.main:
+        state = "finished" if result.finished else "stopped; the same command goes on from here"
+        print(f"{state}: {result.checkpoint}")
 
 
 def rehearse(recipe: Recipe, corpus: Path) -> None:

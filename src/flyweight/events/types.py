@@ -85,7 +85,10 @@ class Validated(Event):
 
 @dataclass(frozen=True)
 class CheckpointSaved(Event):
-    """A checkpoint lies, whole, at `path` (relative to the run's folder)."""
+    """A checkpoint lies, whole, at `path` (relative to the run's folder).
+
+    `seconds` passed until then; for `held_seconds` of them training waited.
+    """
 
     kind: ClassVar[str] = "checkpoint_saved"
     step: int
@@ -93,6 +96,7 @@ class CheckpointSaved(Event):
     path: str
     milestone: bool
     seconds: float
+    held_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

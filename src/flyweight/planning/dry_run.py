@@ -149,7 +149,7 @@ def dry_run(
         export_seconds, export_bytes = time.monotonic() - exporting, _size(folder / "export")
     sizes = None if shards is None else {name: stream.tokens for name, stream in shards.train.items()}
     planned = plan_recipe(
-        _as_rehearsed(recipe, plan), sizes, peak_flops=plan.peak_flops, carried=carried_out(plan)
+        _as_rehearsed(recipe, plan), sizes, peak_flops=plan.peak_flops, carried=carried_out(plan, recipe)
     )
     kept, saves = saved_checkpoints(recipe, Schedule.of(recipe.training))
     report("dry run", 1.0)

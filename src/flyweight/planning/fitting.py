@@ -8,6 +8,7 @@ from flyweight.curriculum import Schedule
 from flyweight.recipe import Recipe
 from flyweight.training.activations import Carried
 from flyweight.training.memory import largest_micro_batch, step_memory
+from flyweight.training.objective import chunk_logits
 from flyweight.training.optimizers.muon_methods import most_stacked_bytes
 from flyweight.training.room import USABLE, does_not_fit
 
@@ -34,6 +35,8 @@ def planned_way(recipe: Recipe) -> Carried:
         precision="float32" if execution.precision == "float32" else "bfloat16",
         device_type=device_type,
         compiled=execution.compile == "on",
+        checkpointed=execution.activation_checkpointing,
+        chunk_logits=chunk_logits(device_type),
         muon_stack_bytes=most_stacked_bytes(device_type),
     )
 

@@ -247,6 +247,11 @@ class Execution(Frozen):
     """CPU threads of torch."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the blocks with torch.compile; `auto` does so where the run is long enough to gain by it."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """With several processes: `ddp` keeps all weights on each device, `fsdp` some rows of every weight; `auto` takes
+    `ddp` as long as weights, gradients and optimizer state fill at most half of a GPU."""
+    activation_checkpointing: bool = False
+    """Compute each block again in the backward pass instead of keeping its activations: less memory, more time."""
     workers: PositiveInt | Literal["auto"] = "auto"
     """Processes that prepare the corpus; `auto` is one a core."""
     log_every: int = Field(default=10, ge=1)
@@ -255,6 +260,8 @@ class Execution(Frozen):
     """Tokens between two checkpoints; 0: only at the end and when interrupted."""
     keep_checkpoints: int = Field(default=2, ge=1)
     """How many of the newest checkpoints are kept beside the milestones."""
+    async_checkpoints: bool = True
+    """Write checkpoints in the background, from a copy in host memory, while training goes on."""
     milestones: tuple[Tokens, ...] = ()
     """Checkpoints at these clocks are never deleted."""
     deterministic: bool = False

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from flyweight.base import UserError, atomic_folder, write_json
 from flyweight.corpus import TextTokenizer
@@ -15,7 +17,10 @@ from flyweight.inference import layout, list_checkpoints, read_state, read_tenso
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 from flyweight.training.optimizers import OptimizerByRole
+from flyweight.training.parallel import ALONE, Ranks
+from flyweight.training.parallel.tensors import fill
 from flyweight.training.precision import Float8Layers
+from flyweight.training.saving import Files, write_together
 
 
 @dataclass(frozen=True)
@@ -43,32 +48,39 @@ def save_checkpoint(
     state: State,
     recipe: Recipe,
     tokenizer: TextTokenizer,
-    decoder: Decoder,
-    optimizer: OptimizerByRole,
-    float8: Float8Layers,
-) -> Path:
-    """Write a checkpoint that is either wholly there or not at all, and return its folder.
+    files: Files,
+    ranks: Ranks = ALONE,
+) -> None:
+    """Write a checkpoint that is either wholly there or not at all.
 
-    It is complete in itself: weights, optimizer, FP8 scaling, state, recipe and tokenizer.
+    It is complete in itself: weights, optimizer, FP8 scaling, state, recipe and tokenizer. Of several ranks each
+    calls it with the tensors that it writes.
 
     Raises:
         UserError: the disk is full; earlier checkpoints are intact.
     """
-    path = run / layout.CHECKPOINTS_FOLDER / layout.checkpoint_name(state.clock)
-    with atomic_folder(path) as folder:
-        weights = {name: value.detach().cpu().contiguous() for name, value in decoder.state_dict().items()}
-        save_file(weights, folder / layout.MODEL_FILE)
-        tensors = {
-            name: value.detach().cpu().contiguous() for name, value in optimizer.state_tensors().items()
-        }
-        save_file(tensors, folder / layout.OPTIMIZER_FILE)
-        if scaling := float8.state_tensors():
-            tensors = {name: value.detach().cpu().contiguous() for name, value in scaling.items()}
-            save_file(tensors, folder / layout.FLOAT8_FILE)
+    path = checkpoint_path(run, state.clock)
+
+    def add_rest(folder: Path) -> None:
+        if not (folder / layout.OPTIMIZER_FILE).exists():  # before the first step it has no state
+            save_file({}, folder / layout.OPTIMIZER_FILE)
         write_json(folder / layout.RECIPE_FILE, recipe.to_dict())
         write_json(folder / layout.STATE_FILE, asdict(state))
         tokenizer.save(folder)
-    return path
+
+    if not ranks.alone:
+        write_together(path, files, ranks, add_rest)
+        return
+    with atomic_folder(path) as folder:
+        for name, tensors in files.items():
+            if tensors:
+                save_file(tensors, folder / name)
+        add_rest(folder)
+
+
+def checkpoint_path(run: Path, clock: int) -> Path:
+    """The folder of a run's checkpoint at `clock`."""
+    return run / layout.CHECKPOINTS_FOLDER / layout.checkpoint_name(clock)
 
 
 def rewrite_state(path: Path, state: State) -> None:
@@ -109,6 +121,12 @@ def load_state(path: Path) -> State:
     return State(**read_state(path))
 
 
+def load_weights(decoder: Decoder, weights: Mapping[str, Tensor]) -> None:
+    """Copy whole `weights`, by name, into a decoder, or into the rows of it that this process holds."""
+    for name, value in decoder.state_dict().items():
+        fill(value, weights[name])
+
+
 def load_tensors(
     path: Path, decoder: Decoder, optimizer: OptimizerByRole | None, float8: Float8Layers
 ) -> None:
@@ -117,7 +135,6 @@ def load_tensors(
     Raises:
         UserError: a file is missing or damaged, or holds another model.
     """
-    device = next(decoder.parameters()).device
     weights = read_tensors(path / layout.MODEL_FILE)
     wanted = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}
@@ -127,7 +144,7 @@ def load_tensors(
             f"{path}: this checkpoint holds another model: {odd[0]} is {found.get(odd[0], 'absent')} there, "
             f"{wanted.get(odd[0], 'absent')} in the recipe."
         )
-    decoder.load_state_dict({name: value.to(device) for name, value in weights.items()})
+    load_weights(decoder, weights)
     if optimizer is not None:
         optimizer.load_state_tensors(read_tensors(path / layout.OPTIMIZER_FILE))
     if (path / layout.FLOAT8_FILE).exists():

@@ -16,7 +16,14 @@ from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, V
 from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
 from flyweight.training.accounting import Accounts, Window
-from flyweight.training.checkpoint import State, load_tensors, prune_checkpoints, save_checkpoint
+from flyweight.training.checkpoint import (
+    State,
+    checkpoint_path,
+    load_tensors,
+    load_weights,
+    prune_checkpoints,
+    save_checkpoint,
+)
 from flyweight.training.energy import EnergyMeter
 from flyweight.training.folder import Start
 from flyweight.training.guard import Guard
@@ -24,10 +31,20 @@ from flyweight.training.importing import import_weights
 from flyweight.training.interrupt import Interruption
 from flyweight.training.objective import Objective
 from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
+from flyweight.training.parallel import (
+    ALONE,
+    Ranks,
+    SpreadObjective,
+    check_batches,
+    micro_batches,
+    recompute_blocks,
+)
+from flyweight.training.parallel.tensors import clip, local
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.precision import convert_to_float8
 from flyweight.training.read_ahead import ReadAhead
 from flyweight.training.recovery import roll_back, settle
+from flyweight.training.saving import Saver, tensors_to_save
 from flyweight.training.sinks import Sinks
 from flyweight.training.tiers import accelerate
 from flyweight.training.validation import measure_held_out, write_sample
@@ -48,8 +65,11 @@ class Trainer:
         plan: ExecutionPlan,
         start: Start,
         sinks: Sinks,
+        ranks: Ranks = ALONE,
         meter: EnergyMeter | None = None,
     ):
+        check_batches(recipe, ranks)
+        self.ranks, self.saver = ranks, Saver(self._saved)
         self.recipe, self.corpus, self.run, self.plan, self.sinks = recipe, corpus, run, plan, sinks
         self.order = Order(recipe, {name: stream.tokens for name, stream in corpus.train.items()})
         self.schedule = self.order.schedule
@@ -60,7 +80,12 @@ class Trainer:
         self.decoder = Decoder(recipe.model, recipe.parametrization).to(self.device)
         self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
         accelerate(self.decoder, plan.attention, plan.compiled)
-        self.objective = Objective(self.decoder, plan.precision, plan.compiled)
+        if recipe.execution.activation_checkpointing:
+            recompute_blocks(self.decoder)
+        objective = Objective(self.decoder, plan.precision, plan.compiled)
+        if plan.parallel == "fsdp":
+            self.float8.keep_no_cast()
+        self.objective = SpreadObjective(objective, plan.parallel, ranks)
         self.stand_at(start)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)
@@ -77,7 +102,7 @@ class Trainer:
             same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
             load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None, self.float8)
         else:
-            self.decoder.load_state_dict(self._first_weights(start))
+            load_weights(self.decoder, self._first_weights(start))
             self.float8.reset()
         self.guard.restore(start.state.guard if start.state and not start.from_other_run else {})
         kept = start.state.rope_theta if start.state and not start.from_other_run else None
@@ -95,10 +120,11 @@ class Trainer:
         On some CPUs the very first pass of a process has been seen to be off by rounding, with the same
         weights and inputs: it must not be the first step of a run that goes on.
         """
-        rows = self.plan.micro_batch_for(self.step.batch_size, self.step.sequence_length)
+        rows = self.plan.micro_batch_for(self.ranks.share(self.step.batch_size), self.step.sequence_length)
         tokens = torch.zeros(rows, self.step.sequence_length + 1, dtype=torch.int64)
         batch = trial_batch(tokens, self.recipe.training.document_masking)
-        self.objective(tokens.to(self.device), 0.0, batch.documents(self.device)).total.backward()
+        with self.objective.one_pass(last=True):
+            self.objective(tokens.to(self.device), 0.0, batch.documents(self.device)).total.backward()
         self.decoder.zero_grad(set_to_none=True)
         self.float8.discard_step()
 
@@ -169,7 +195,10 @@ class Trainer:
             before = self.step
             self.enter(before)
             rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
-            if not self._take_step(before, rates, window):
+            taken = self._take_step(before, rates, window)
+            if interruption.agree(self.saver.failed) or self.saver.done:
+                self.saver.finish()
+            if not taken:
                 if self.step.step < before.step:  # the run went back
                     window = self._new_window()
                 continue
@@ -193,7 +222,7 @@ class Trainer:
                     self.validate()
                 self.decoder.train()
             if saving and not self.finished:
-                self.save(milestone)
+                self.save(milestone, wait=not execution.async_checkpoints)
             window.go_on(paused)
         if window.targets:
             before = self.schedule.step(self.step.step - 1)
@@ -226,40 +255,59 @@ class Trainer:
         return Window.new(self.accounts.meter)
 
     def _draw(self, place: tuple[Step, Journal]) -> Batch:
-        """The sequences of a step of a run that has passed over what a journal says; called in a thread."""
+        """This rank's sequences of a step of a run that passed over what a journal says; called in a thread."""
         step, journal = place
-        sequences = self.order.step_sequences(step, journal=journal)
+        sequences = self.order.step_sequences(step, self.ranks.rank, self.ranks.world_size, journal=journal)
         batch = read_batch(sequences, self.corpus.train, documents=self.recipe.training.document_masking)
         return batch.pinned() if self.device.type == "cuda" else batch
 
     def _read(self, step: Step) -> Batch:
-        """The sequences of a step; where a shard is gone, what was learned so far is saved first."""
+        """This rank's sequences of a step; where a shard is gone, what was learned so far is saved first."""
         journal, more = self.order.journal, step.step + 1 < self.schedule.steps
         following = (self.schedule.step(step.step + 1), journal) if more else None
+        batch, problem = None, None
         try:
-            return self._ahead.take((step, journal), following)
+            batch = self._ahead.take((step, journal), following)
+        except UserError as error:
+            problem = error
+        try:
+            self.ranks.agree_on_problem(problem)
         except UserError:
             if step.step and self.is_sound():
                 self.save()
             raise
+        assert batch is not None
+        return batch
 
     def gradients(self, batch: Batch, step: Step, targets: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Add up the gradients of sequences of a step, one micro-batch after another.
+        """Add up the gradients of this rank's sequences of a step, one micro-batch after another.
 
-        They are those of the mean loss over the `targets` that the whole step scores. Returns the sums over these
-        sequences of the cross-entropy in nats and of the squared log-partition, which stay on the device.
+        They are those of the mean loss over the `targets` that the step scores on all ranks. Returns the sums over
+        these sequences and those of all other ranks of the cross-entropy in nats and of the squared log-partition,
+        which stay on the device.
         """
         z_coefficient = self.recipe.training.z_loss.at(step.clock)
         cross_entropy = torch.zeros((), device=self.device)
         z = torch.zeros_like(cross_entropy)
-        size = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
-        for rows in batch.split(size):
+        size = self.plan.micro_batch_for(self.ranks.share(step.batch_size), step.sequence_length)
+        divisor = targets / self.ranks.world_size  # gradients are averaged over ranks
+        for rows, counts, last in micro_batches(batch, size, self.ranks, step.batch_size):
             tokens = rows.tokens.to(self.device, non_blocking=True)
-            loss = self.objective(tokens, z_coefficient, rows.documents(self.device))
-            (loss.total / targets).backward()
-            cross_entropy += loss.cross_entropy
-            z += loss.z
-        return cross_entropy, z
+            with self.objective.one_pass(last):
+                loss = self.objective(tokens, z_coefficient, rows.documents(self.device))
+                (loss.total / divisor if counts else 0 * loss.total).backward()
+            if counts:
+                cross_entropy += loss.cross_entropy
+                z += loss.z
+        both = self.ranks.sum(torch.stack([cross_entropy, z]))
+        return both[0], both[1]
+
+    def _targets(self, batch: Batch, step: Step) -> int:
+        """How many targets the step scores on all ranks, of which this one has `batch`."""
+        if not self.recipe.training.document_masking:
+            return step.tokens
+        scored = self.ranks.sum(torch.tensor(batch.scored, device=self.device))
+        return max(1, int(scored))  # documents of one token each have no target to score
 
     def _take_step(self, step: Step, rates: dict[Role, float], window: Window) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
@@ -270,11 +318,11 @@ class Trainer:
         waited = self._ahead.waited
         batch = self._read(step)
         window.data_seconds += self._ahead.waited - waited
-        targets = max(1, batch.scored)  # documents of one token each have no target to score
+        targets = self._targets(batch, step)
         cross_entropy, z = self.gradients(batch, step, targets)
-        norm = torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), training.gradient_clip)
+        norm = clip(list(self.decoder.parameters()), training.gradient_clip)
         # The one read from the device in a step: the guard decides before the weights are changed.
-        loss, grad_norm = torch.stack([cross_entropy / targets, norm]).tolist()
+        loss, grad_norm = self.ranks.same(torch.stack([cross_entropy / targets, norm])).tolist()
         verdict = self.guard.judge(loss, grad_norm, self._stage_key(step))
         if not settle(self, step, verdict, loss, grad_norm):
             return False
@@ -285,7 +333,7 @@ class Trainer:
         window.grad_norm.append(norm)
         window.targets += targets
         window.positions += step.tokens
-        window.flops += step.tokens * self._flops[step.sequence_length]
+        window.flops += step.tokens / self.ranks.world_size * self._flops[step.sequence_length]
         return True
 
     def _log(self, step: Step, rates: dict[Role, float], window: Window) -> None:
@@ -322,7 +370,8 @@ class Trainer:
         begin = time.perf_counter()
         limit = None if full else self.recipe.evaluation.tokens
         length, precision = self.step.sequence_length, self.plan.precision
-        results = measure_held_out(self.decoder, self.corpus, precision, length, limit)
+        with self.objective.gathered():  # every rank measures all of it: they stay in step
+            results = measure_held_out(self.decoder, self.corpus, precision, length, limit)
         self.sinks.emit(
             Validated(
                 step=self.step.step,
@@ -334,20 +383,29 @@ class Trainer:
             )
         )
         if self.step.step:
-            text = write_sample(
-                self.decoder, self.corpus, precision, length, self.recipe.seed, self.step.clock
-            )
+            seed, clock = self.recipe.seed, self.step.clock
+            with self.objective.gathered():
+                text = write_sample(self.decoder, self.corpus, precision, length, seed, clock, self.ranks)
             self.sinks.emit(Sampled(self.step.clock, "", text))
         self.accounts.validation_seconds += time.perf_counter() - begin
         return results
 
     def is_sound(self) -> bool:
-        """Whether every weight is finite."""
-        return all(bool(value.isfinite().all()) for value in self.decoder.parameters())
+        """Whether every weight is finite, on every rank."""
+        sound = all(bool(local(value.detach()).isfinite().all()) for value in self.decoder.parameters())
+        return not self.ranks.any(not sound)[0]
 
-    def save(self, milestone: bool = False) -> Path:
-        """Write a checkpoint at the clock, then delete what is no longer to be kept."""
+    def _saved(self, event: CheckpointSaved) -> None:
+        self.accounts.checkpoint_seconds += event.held_seconds
+        self.sinks.emit(event)
+
+    def save(self, milestone: bool = False, wait: bool = True) -> Path:
+        """Write a checkpoint at the clock, then delete what is no longer to be kept; return its folder.
+
+        Without `wait`, both happen in the background.
+        """
         begin = time.perf_counter()
+        self.saver.finish()
         if not self.is_sound():
             raise UserError(
                 f"the weights are no longer finite at {self.step.clock:,} tokens, so they are not saved; earlier "
@@ -364,20 +422,18 @@ class Trainer:
             guard=self.guard.to_dict(),
             rope_theta=self.decoder.rope_theta,
         )
-        path = save_checkpoint(
-            self.run, state, self.recipe, self.corpus.tokenizer, self.decoder, self.optimizer, self.float8
-        )
-        prune_checkpoints(self.run, self.recipe.execution.keep_checkpoints)
-        self.accounts.checkpoint_seconds += time.perf_counter() - begin
-        self.sinks.emit(
-            CheckpointSaved(
-                step=self.step.step,
-                clock=self.step.clock,
-                path=str(path.relative_to(self.run)),
-                milestone=milestone,
-                seconds=time.perf_counter() - begin,
-            )
-        )
+        files = tensors_to_save(self.decoder, self.optimizer, self.float8, self.ranks, copy=not wait)
+
+        def write() -> None:
+            save_checkpoint(self.run, state, self.recipe, self.corpus.tokenizer, files, self.ranks)
+            if self.ranks.main:
+                prune_checkpoints(self.run, self.recipe.execution.keep_checkpoints)
+
+        path = checkpoint_path(self.run, state.clock)
+        event = CheckpointSaved(state.step, state.clock, str(path.relative_to(self.run)), milestone, 0.0)
+        self.saver.start(write, event, begin)
+        if wait:
+            self.saver.finish()
         return path
 
 

@@ -27,8 +27,10 @@ from flyweight.recipe.schema import Float8
 from flyweight.training.activations import Carried
 from flyweight.training.devices import bfloat16_peak
 from flyweight.training.document_tiers import DOCUMENT_REASONS, choose_document_attention
+from flyweight.training.objective import chunk_logits
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
 from flyweight.training.optimizers.muon_methods import most_stacked_bytes
+from flyweight.training.parallel import Parallel, Ranks, choose_parallel, join_ranks
 from flyweight.training.precision import choose_float8
 from flyweight.training.room import FILLS, free_bytes, micro_tokens
 from flyweight.training.tiers import ATTENTION_REASONS, choose_attention, choose_compile
@@ -62,6 +64,10 @@ class ExecutionPlan:
     """Names, within each block, of the linear layers that train in FP8."""
     reasons: tuple[str, ...] = ()
     """Why, for people."""
+    parallel: Parallel = "none"
+    """How the run is spread over its processes."""
+    world_size: int = 1
+    """How many there are."""
     muon: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By shape, how Muon orthogonalises; empty where no stage of the recipe uses it."""
 
@@ -109,20 +115,24 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
     compiled, why = choose_compile(recipe, device, plan.peak_flops)
     plan = replace(plan, attention=attention, compiled=compiled, reasons=(about_attention, why))
     if plan.micro_batch is None:
-        plan = replace(plan, micro_tokens=micro_tokens(recipe, carried_out(plan), free_bytes(device)))
+        plan = replace(plan, micro_tokens=micro_tokens(recipe, carried_out(plan, recipe), free_bytes(device)))
     return _with_float8(plan, recipe)
 
 
-def carried_out(plan: ExecutionPlan) -> Carried:
-    """What the memory of training depends on, of a plan."""
-    device_type = torch.device(plan.device).type
+def carried_out(plan: ExecutionPlan, recipe: Recipe) -> Carried:
+    """What the memory of training depends on, of a plan and of the processes that torchrun started."""
+    device, processes = torch.device(plan.device), join_ranks().world_size
+    parallel, _ = choose_parallel(recipe, device, processes)
     return Carried(
         precision=plan.precision,
-        device_type=device_type,
+        device_type=device.type,
         attention=plan.attention,
         compiled=plan.compiled,
         fp8_layers=tuple(plan.fp8_layers),
-        muon_stack_bytes=most_stacked_bytes(device_type),
+        checkpointed=recipe.execution.activation_checkpointing,
+        devices=processes if parallel == "fsdp" else 1,
+        chunk_logits=chunk_logits(device.type),
+        muon_stack_bytes=most_stacked_bytes(device.type),
     )
 
 
@@ -252,6 +262,20 @@ def with_muon_methods(run: Path, plan: ExecutionPlan, recipe: Recipe) -> Executi
     plan = replace(plan, muon={**plan.muon, **methods_to_plain(found)})
     write_json(run / layout.PLAN_FILE, {**(_read(run) or {}), "plan": asdict(plan)})
     return plan
+
+
+def spread_plan(plan: ExecutionPlan, recipe: Recipe, ranks: Ranks) -> tuple[ExecutionPlan, list[str]]:
+    """The plan for this process among those of its attempt, and a sentence on why, if there are several.
+
+    It is not kept with the run: the next attempt may be of another number of processes.
+
+    Raises:
+        UserError: a device that cannot be spread over processes, or too few of them.
+    """
+    device = ranks.device(torch.device(plan.device))
+    parallel, why = choose_parallel(recipe, device, ranks.world_size)
+    plan = replace(plan, device=str(device), parallel=parallel, world_size=ranks.world_size)
+    return plan, [why] if why else []
 
 
 def describe_corpus(corpus: OpenCorpus) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def roll_back(trainer: Trainer, reason: str) -> None:
     if trainer.guard.gives_up:
         raise UserError(_end(trainer, reason))
     reached = trainer.order.journal
-    start = _last_good(trainer)
+    trainer.saver.finish()
+    start = trainer.ranks.from_main(lambda: _last_good(trainer))
     trainer.stand_at(start)
     then = trainer.order.journal
     trainer.order.journal = reached
@@ -68,7 +69,8 @@ def roll_back(trainer: Trainer, reason: str) -> None:
     )
     if own and start.state is not None and start.checkpoint is not None:
         order = asdict(trainer.order.state(trainer.step.sequence))
-        rewrite_state(start.checkpoint, replace(start.state, order=order, guard=trainer.guard.to_dict()))
+        path, state = start.checkpoint, replace(start.state, order=order, guard=trainer.guard.to_dict())
+        trainer.ranks.from_main(lambda: rewrite_state(path, state))
     else:
         trainer.save()
     trainer.sinks.emit(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from flyweight.inference import list_checkpoints
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity_hash
 from flyweight.training.energy import energy_metered
-from flyweight.training.folder import locked_run, open_run
+from flyweight.training.folder import Start, locked_run, open_run
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
-from flyweight.training.plan import apply_plan, frozen_plan, with_muon_methods
+from flyweight.training.parallel import Ranks, is_loss, join_ranks
+from flyweight.training.plan import apply_plan, frozen_plan, spread_plan, with_muon_methods
 from flyweight.training.sinks import Sink, Sinks, standard_sinks
 
 
@@ -45,6 +47,7 @@ def train(
     start_from: str | None = None,
     stop_after: int | None = None,
     sinks: Sequence[Sink] | None = None,
+    ranks: Ranks | None = None,
 ) -> RunResult:
     """Train `recipe` on `corpus` in the folder `run`; a folder that holds this run goes on where it stopped.
 
@@ -56,17 +59,28 @@ def train(
         run: the run's folder.
         start_from: RUN@TOKENS of another run to start from.
         stop_after: stop, with a checkpoint, once this clock is reached.
-        sinks: where events go beside events.jsonl; the terminal and TensorBoard by default.
+        sinks: where events go beside events.jsonl; the terminal and TensorBoard by default. Of several
+            processes only rank 0 has any.
+        ranks: all processes of the run, each of which calls this; those that torchrun started by default.
 
     Raises:
         UserError: the folder is another run's, the disk is full, a shard is gone, or the guard has gone back
-            to a checkpoint as often as the recipe allows.
+            to a checkpoint as often as the recipe allows, or another process of the run has ended.
     """
-    with locked_run(run), Interruption() as interruption:
-        _attempt(recipe, corpus, run, start_from, stop_after, sinks, interruption)
-        newest = list_checkpoints(run)[-1]
+    ranks = join_ranks() if ranks is None else ranks
+    with ranks.surviving(run), _held(run, ranks), Interruption(ranks) as interruption:
+        _attempt(recipe, corpus, run, start_from, stop_after, sinks, interruption, ranks)
+        newest = ranks.from_main(lambda: list_checkpoints(run)[-1])
     finished = newest[0] == Schedule.of(recipe.training).tokens
     return RunResult(run, newest[1], newest[0], finished)
+
+
+@contextlib.contextmanager
+def _held(run: Path, ranks: Ranks) -> Iterator[None]:
+    """The run's folder, locked by rank 0 for all of them."""
+    with contextlib.ExitStack() as stack:
+        ranks.from_main(lambda: stack.enter_context(locked_run(run)))
+        yield
 
 
 def _attempt(
@@ -77,19 +91,20 @@ def _attempt(
     stop_after: int | None,
     sinks: Sequence[Sink] | None,
     interruption: Interruption,
+    ranks: Ranks,
 ) -> None:
-    start = open_run(run, recipe, corpus, start_from)
-    plan, changes = frozen_plan(run, recipe, corpus)
+    start = ranks.from_main(lambda: open_run(run, recipe, corpus, start_from))
+    plan, changes = ranks.from_main(lambda: frozen_plan(run, recipe, corpus))
     apply_plan(plan)
-    plan = with_muon_methods(run, plan, recipe)
-    clock = start.state.clock if start.state else 0
-    views = standard_sinks(recipe, run, clock) if sinks is None else sinks
+    plan = ranks.from_main(lambda: with_muon_methods(run, plan, recipe))
+    plan, reasons = spread_plan(plan, recipe, ranks)
+    changes += reasons
     with (
-        Sinks(EventWriter(run, uuid.uuid4().hex[:8]), views) as out,
+        _sinks(recipe, run, start, sinks, ranks) as out,
         energy_metered(torch.device(plan.device)) as meter,
     ):
         begin = time.perf_counter()
-        trainer = Trainer(recipe, corpus, run, plan, start, out, meter)
+        trainer = Trainer(recipe, corpus, run, plan, start, out, ranks, meter)
         out.emit(
             RunStarted(
                 name=recipe.name,
@@ -104,17 +119,21 @@ def _attempt(
         )
         for note in (*recipe.notes, *changes):
             out.emit(Notice(note))
-        reason = "failed"
+        reason, lost = "failed", False
         try:
             clock = trainer.step.clock
-            missed = trainer.validation_is_due and not trainer.finished and not _has_validation(run, clock)
+            due = trainer.validation_is_due and not trainer.finished
+            missed = ranks.from_main(lambda: due and not _has_validation(run, clock))
             if start.state is None or start.from_other_run or missed:
                 with interruption.breaking_off():
                     trainer.validate()
             trainer.train(interruption, stop_after)
-            if not _is_saved(run, trainer.step.clock):
+            trainer.saver.finish()
+            if not ranks.from_main(lambda: _is_saved(run, trainer.step.clock)):
                 trainer.save()
-            measured = interruption.requested or _has_validation(run, trainer.step.clock, full=True)
+            measured = interruption.requested or ranks.from_main(
+                lambda: _has_validation(run, trainer.step.clock, full=True)
+            )
             if trainer.finished and not measured:
                 with (
                     interruption.breaking_off()
@@ -122,11 +141,21 @@ def _attempt(
                     trainer.validate(full=True)
             reason = "finished" if trainer.finished else "interrupted"
         except Exception as error:
-            reason = f"failed: {type(error).__name__}: {error}"
+            reason, lost = f"failed: {type(error).__name__}: {error}", not ranks.alone and is_loss(error)
             raise
         finally:
+            trainer.saver.close(lost)
             seconds = time.perf_counter() - begin
             out.emit(trainer.accounts.finished(trainer.step.step, trainer.step.clock, reason, seconds))
+
+
+def _sinks(recipe: Recipe, run: Path, start: Start, given: Sequence[Sink] | None, ranks: Ranks) -> Sinks:
+    """Where events go; those of other ranks than the first go nowhere."""
+    if not ranks.main:
+        return Sinks(None, [])
+    clock = start.state.clock if start.state else 0
+    views = standard_sinks(recipe, run, clock) if given is None else given
+    return Sinks(EventWriter(run, uuid.uuid4().hex[:8]), views)
 
 
 def _has_validation(run: Path, clock: int, full: bool = False) -> bool:

@@ -135,7 +135,8 @@ def accelerate(decoder: Decoder, attention: AttentionKernel, compiled: bool) -> 
     if compiled:
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILE_LIMIT)  # type: ignore[attr-defined]
         for block in decoder.layers:
-            block.compile(dynamic=False)
+            # Not the call around it: the hooks with which FSDP gathers weights stay outside.
+            block.forward = torch.compile(block.forward, dynamic=False)  # type: ignore[method-assign]
 
 
 def uncompiled() -> AbstractContextManager[object]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from flyweight.base import derive_seed
-from flyweight.corpus import OpenCorpus
+from flyweight.corpus import OpenCorpus, TextTokenizer
 from flyweight.evaluation import BitsPerByte, bits_per_byte
 from flyweight.inference import DecoderModel, Precision, generate
-from flyweight.model import Decoder
+from flyweight.model import Decoder, KVCache
+from flyweight.training.parallel import ALONE, Ranks
 from flyweight.training.tiers import uncompiled
 
 
@@ -23,13 +26,39 @@ def measure_held_out(
 
 
 def write_sample(
-    decoder: Decoder, corpus: OpenCorpus, precision: Precision, length: int, seed: int, clock: int
+    decoder: Decoder,
+    corpus: OpenCorpus,
+    precision: Precision,
+    length: int,
+    seed: int,
+    clock: int,
+    ranks: Ranks = ALONE,
 ) -> str:
     """A little text that the model writes from nothing; the same for the same weights, seed and clock."""
     with _evaluated(decoder):
-        model = DecoderModel(decoder, corpus.tokenizer, precision, max_length=length)
+        model = _AgreedModel(ranks, decoder, corpus.tokenizer, precision, max_length=length)
         seed = derive_seed(seed, "sample", clock)
         return generate(model, "", max_new_tokens=64, temperature=0.8, top_p=0.95, seed=seed)
+
+
+class _AgreedModel(DecoderModel):
+    """Rank 0's logits on every rank: all of them write the same text, and so stay in step."""
+
+    def __init__(
+        self,
+        ranks: Ranks,
+        decoder: Decoder,
+        tokenizer: TextTokenizer,
+        precision: Precision,
+        *,
+        max_length: int,
+    ) -> None:
+        super().__init__(decoder, tokenizer, precision, max_length=max_length)
+        self._ranks = ranks
+
+    def next_logits(self, tokens: Tensor, cache: KVCache) -> Tensor:
+        """See `LanguageModel`."""
+        return self._ranks.same(super().next_logits(tokens, cache))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from torch import Tensor
 from flyweight.model import Decoder, Role, fused_parts, parameter_roles, role_rules
 from flyweight.recipe import Training
 from flyweight.training.optimizers.muon import Methods, Muon
+from flyweight.training.parallel.tensors import cut_like
 
 
 def rates_by_role(training: Training, decoder: Decoder, clock: float) -> dict[Role, float]:
@@ -102,7 +103,7 @@ class OptimizerByRole:
     def state_tensors(self) -> dict[str, Tensor]:
         """The optimizers' state as tensors named `engine/key/parameter`."""
         return {
-            f"{kind}/{key}/{self._names[parameter]}": torch.as_tensor(value)
+            f"{kind}/{key}/{self._names[parameter]}": value
             for kind, engine in self._engines.items()
             for parameter, state in engine.state.items()
             for key, value in state.items()
@@ -118,7 +119,7 @@ class OptimizerByRole:
                 # Earlier checkpoints hold torch.optim.Muon's mean of the gradients; ours is their sum.
                 key, tensor = "momentum_sum", tensor / (1 - self._muon_momentum)
             # AdamW's step count is a float32 scalar beside the parameter; the rest has its shape.
-            self._engines[kind].state[parameter][key] = tensor.to(parameter.device)
+            self._engines[kind].state[parameter][key] = cut_like(tensor, parameter)
 
 
 def _torch_groups(groups: dict[Role, list[Tensor]]) -> list[dict[str, object]]:

@@ -132,6 +132,7 @@ class Float8Linear(Linear):
             for value in ("scale", "amax"):
                 zero = torch.zeros((), device=self.weight.device) if delayed else None
                 self.register_buffer(f"{name}_{value}", zero, persistent=False)
+        self.keeps_cast = True
         self._cast: CastWeight | None = None
         self._cast_version: int | None = None
 
@@ -164,8 +165,10 @@ class Float8Linear(Linear):
             with torch.no_grad():
                 recorded = _recorded(self.weight_scale, self.weight_amax, self.settled)  # type: ignore[arg-type]
                 rows, inverse = scaled_cast(self.weight.detach(), E4M3, recorded)
-                self._cast = CastWeight(rows, rows.t().contiguous(), inverse)
-            self._cast_version = version
+                found = CastWeight(rows, rows.t().contiguous(), inverse)
+            if not self.keeps_cast:
+                return found
+            self._cast, self._cast_version = found, version
         return self._cast
 
     def forget_weight(self) -> None:

@@ -45,6 +45,11 @@ class Float8Layers:
         self.history = torch.zeros(HISTORY, len(largest), device=device)
         """(128, three a layer: input, weight, gradient), the newest step first."""
 
+    def keep_no_cast(self) -> None:
+        """Cast weights anew in every pass: FSDP gathers them for a pass, and what is cast must not outlive it."""
+        for layer in self.layers.values():
+            layer.keeps_cast = False
+
     def end_step(self) -> None:
         """To be called once after each optimizer step: roll the history, set the scales, drop cast weights."""
         self._forget_weights()

@@ -25,14 +25,16 @@ class Sink(Protocol):
 
 
 class Sinks:
-    """The record and the views of one attempt; closes them all when left."""
+    """The record and the views of one attempt; closes them all when left. Without a record, nothing is told."""
 
-    def __init__(self, record: EventWriter, views: Iterable[Sink]):
+    def __init__(self, record: EventWriter | None, views: Iterable[Sink]):
         self._record = record
         self._views = list(views)
 
     def emit(self, event: Event) -> None:
         """Write `event` to the record, then show it; a view that fails is dropped, the run goes on."""
+        if self._record is None:
+            return
         self._record.write(event)
         for view in list(self._views):
             try:
@@ -48,7 +50,8 @@ class Sinks:
         for view in self._views:
             with contextlib.suppress(Exception):
                 view.close()
-        self._record.close()
+        if self._record is not None:
+            self._record.close()
 
 
 def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
