@@ -52,6 +52,7 @@ def small_recipe(corpora: Path, fp8: bool) -> Recipe:
     values = load_recipe("xmodel-2.5-1.3b").scaled("6M", 8).to_dict()
     training = values["training"]
     values["tokenizer"] = {"kind": "bpe", "vocab_size": 4096, "sample": "20MB"}
+    values["tokenizer"]["special_tokens"] = ["<|im_start|>", "<|im_end|>"]
     values["model"] |= {"vocab_size": 4096, "max_position_embeddings": 4096}
     values["sources"] = {
         name: {"kind": "files", "path": str(corpora / f"{name}.jsonl.zst"), "limit": "12MB"}

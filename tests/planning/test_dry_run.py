@@ -49,9 +49,9 @@ def test_a_dry_run_runs_every_stage_and_says_what_follows(staged, tmp_path, monk
     run: list[tuple[int, int, int, str]] = []
     original = Trainer.gradients
 
-    def watched(self, tokens, step):
-        run.append((step.step, *tokens.shape, self.optimizer.kind))
-        return original(self, tokens, step)
+    def watched(self, batch, step, targets):
+        run.append((step.step, *batch.tokens.shape, self.optimizer.kind))
+        return original(self, batch, step, targets)
 
     monkeypatch.setattr(Trainer, "gradients", watched)
     result = dry_run(staged, tmp_path / "none", tmp_path)

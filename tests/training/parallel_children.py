@@ -43,13 +43,13 @@ def train_with_fault(
         faulty_child.install("poison", 9)
     original, reads = loop.read_batch, []
 
-    def striking(sequences: Any, streams: Any) -> Any:
+    def striking(sequences: Any, streams: Any, **options: Any) -> Any:
         reads.append(1)
         if ranks.rank == victim and len(reads) == step:
             if fault == "shard":
                 raise UserError("shard: cannot be read.")
             os.kill(os.getpid(), getattr(signal, fault))
-        return original(sequences, streams)
+        return original(sequences, streams, **options)
 
     loop.read_batch = striking
     try:

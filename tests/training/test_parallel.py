@@ -70,7 +70,10 @@ def batches(recipe: Recipe, corpus: OpenCorpus) -> list[list[int]]:
     """The first tokens of every sequence, by step, as one process reads them."""
     order = Order(recipe, {name: stream.tokens for name, stream in corpus.train.items()})
     steps = map(order.schedule.step, range(order.schedule.steps))
-    return [read_batch(order.step_sequences(step), corpus.train)[:, :4].flatten().tolist() for step in steps]
+    return [
+        read_batch(order.step_sequences(step), corpus.train).tokens[:, :4].flatten().tolist()
+        for step in steps
+    ]
 
 
 def check_course(
