@@ -3,7 +3,7 @@
     python benchmarks/full_schedule.py --corpora FOLDER --work FOLDER --plot docs/images/NAME.png --out NAME.json
 
 Warm-up and stable stage in two batch sizes with AdamW, the decay with Muon and FP8 products, two stages of long
-context: the recipe xmodel-2.5-1.3b, narrower, shallower and over 6M tokens, on text of the same kinds. Each attempt is
+context: the recipe xmodel-2.5-1.3b, narrower, shallower and over 3M tokens, on text of the same kinds. Each attempt is
 a process of its own, so the stages are gone through by six of them. FP8 is an execution key, which an attempt may
 change: it begins with the decay here, since CPUs have no FP8 units.
 
@@ -29,6 +29,7 @@ from flyweight.recipe import Recipe, load_recipe, recipe_from_dict
 from flyweight.training import train
 from flyweight.training.run import versions
 
+TOKENS = "3M"
 STABLE = {
     "textbooks": 0.41,
     "python_code": 0.26,
@@ -49,7 +50,7 @@ DECAY = {
 
 def small_recipe(corpora: Path, fp8: bool) -> Recipe:
     """xmodel-2.5-1.3b at an eighth of its width and depth, with sources and a tokenizer of this size."""
-    values = load_recipe("xmodel-2.5-1.3b").scaled("6M", 8).to_dict()
+    values = load_recipe("xmodel-2.5-1.3b").scaled(TOKENS, 8).to_dict()
     training = values["training"]
     values["tokenizer"] = {"kind": "bpe", "vocab_size": 4096, "sample": "20MB"}
     values["tokenizer"]["special_tokens"] = ["<|im_start|>", "<|im_end|>"]
@@ -66,9 +67,9 @@ def small_recipe(corpora: Path, fp8: bool) -> Recipe:
     sizes = (6, 12, 3)
     for knot, size in zip(training["batch_size"]["knots"], sizes, strict=True):
         knot["value"] = size
-    values["evaluation"] |= {"every": 600_000, "tokens": 20_000}
+    values["evaluation"] |= {"every": 300_000, "tokens": 20_000}
     values["execution"] |= {"precision": "bfloat16", "compile": "off", "tensorboard": False, "log_every": 5}
-    values["execution"] |= {"checkpoint_every": 500_000}
+    values["execution"] |= {"checkpoint_every": 250_000}
     values["execution"]["fp8"] = {"scaling": "delayed", "layers": "all"} if fp8 else {"scaling": "off"}
     return recipe_from_dict(values)
 
@@ -89,7 +90,9 @@ def plot(recipe: Recipe, run: Path, path: Path) -> None:
     end = float(Schedule.of(recipe.training).tokens)
     panels = [Panel("Training loss (nats per token)", [loss]), *timeline_panels(recipe)]
     resumed = ", ".join(f"{clock / 1e6:.2f}M" for clock in attempts if clock)
-    figure = panel_grid(panels, end, title=f"Xmodel-2.5's schedule over 6M tokens; continued at {resumed}")
+    figure = panel_grid(
+        panels, end, title=f"Xmodel-2.5's schedule over {TOKENS} tokens; continued at {resumed}"
+    )
     path.write_bytes(to_png(figure))
 
 

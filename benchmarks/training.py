@@ -1,20 +1,23 @@
 """Training speed of one architecture in our loop and in others', in turns: same weights, same batches, one run.
 
     pip install litgpt lightning
-    python benchmarks/training.py --out benchmarks/results/NAME.json
+    python benchmarks/training.py --out benchmarks/results/NAME.json [--cases gpt-s-5m ...]
 
-GPT-S-5M's shape with plain grouped-query attention, which every peer has, in the precision that the machine
-computes fastest, on the text that is on every machine. The contenders take turns of `--steps` steps, in another
-order each time, so that a busy moment meets all of them; a turn of each comes first, untimed, which is where
-torch.compile does its work. Each speed is that of whole steps: batch, forward, backward, clipping, update. A
-speed counts only if the loss of the last turn is the others'.
+On a CPU GPT-S-5M's shape, on a GPU also GPT-X2-125M's and Xmodel-2.5-1.3B's, all with plain grouped-query attention and
+one learning rate, which every peer has, in the precision that the machine computes fastest, on the text that is on
+every machine. Rows that cannot run here are named. The contenders take turns of `--steps` steps, in another order each
+time, so that a busy moment meets all of them; a turn of each comes first, untimed, which is where torch.compile does
+its work. Each speed is that of whole steps: batch, forward, backward, clipping, update; passes are as large for the
+peers as for us. A speed counts only if the loss of the last turn is the others'.
 
     flyweight             our loop as `flyweight train` runs it, blocks compiled
     flyweight eager       the same, not compiled
-    transformers          a plain loop over transformers' Llama, autocast
+    flyweight fp8         compiled, linear layers in FP8 where that is faster (on GPUs that have it)
+    transformers          a plain loop over transformers' Llama or Qwen3, autocast
     transformers compile  the same, torch.compile of the model
     Trainer               Hugging Face's Trainer
-    litgpt                litgpt's model, compiled, in Lightning's Fabric, as its pretraining does (if installed)
+    litgpt                litgpt's model, compiled, in Lightning's Fabric, as its pretraining does (if installed; no
+                          QK-norm of one gain a layer there, so not for GPT-X2-125M)
 """
 
 from __future__ import annotations
@@ -26,13 +29,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from peers import gpt_s_recipe, peer, stock_model, stock_optimizer
+from peers import peer, stock_model, stock_optimizer
 
 from flyweight.base import write_json
 from flyweight.corpus import OpenCorpus, prepare
@@ -40,7 +43,7 @@ from flyweight.curriculum import read_batch
 from flyweight.events import EventWriter, StepDone
 from flyweight.inference import autocast
 from flyweight.model import flops_per_token
-from flyweight.recipe import Recipe, recipe_from_dict
+from flyweight.recipe import Recipe, load_recipe, recipe_from_dict
 from flyweight.training.folder import open_run
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
@@ -48,7 +51,26 @@ from flyweight.training.plan import apply_plan, measure_peak, resolve_plan
 from flyweight.training.run import versions
 from flyweight.training.sinks import Sinks
 
-BATCH = 8
+
+@dataclass(frozen=True)
+class Case:
+    """One architecture at one size of step."""
+
+    recipe: str
+    sequences: int
+    length: int
+    fp8: bool = False
+
+
+CASES = {
+    "cpu": (Case("gpt-s-5m", 8, 512),),
+    "cuda": (
+        Case("gpt-s-5m", 512, 512),
+        Case("gpt-x2-125m", 128, 1024),
+        Case("xmodel-2.5-1.3b", 32, 3712, fp8=True),
+    ),
+}
+
 LOSS_TOLERANCE = 0.05
 """Nats by which the mean loss of the last turn may differ: other orders of the same sums."""
 
@@ -68,10 +90,34 @@ class _Losses:
         pass
 
 
-def our_loop(recipe: Recipe, corpus: OpenCorpus, run: Path, compiled: bool) -> tuple[Trainer, Train]:
-    """A run of ours that goes on for as many steps as it is told."""
+def case_recipe(case: Case, steps: int, log_every: int) -> Recipe:
+    """The case's architecture over `steps` steps of builtin text; the tokenizer may be smaller than the model's."""
+    values = load_recipe(case.recipe).to_dict()
+    values["sources"] = {
+        name: {"kind": "builtin", "builtin": name, "limit": "3MB"} for name in ("english", "python")
+    }
+    values["tokenizer"] = {"kind": "bpe", "vocab_size": 4096, "sample": "3MB"}
+    values["model"]["exclusive_attention"] = False
+    values["parametrization"] = {"kind": "standard"}
+    values["corpus"] = {"held_out": 0.02, "held_out_limit": "400KB"}
+    values["training"] = {
+        "tokens": steps * case.sequences * case.length,
+        "sequence_length": case.length,
+        "batch_size": case.sequences,
+        "mixture": [{"at": 0, "weights": {"english": 0.6, "python": 0.4}}],
+        "learning_rate": 3e-4,
+    }
+    values["evaluation"]["every"] = 0
+    values["execution"] = {"precision": "auto", "log_every": log_every, "trackers": []}
+    if case.fp8:
+        values["execution"]["fp8"] = {"scaling": "delayed", "layers": "auto"}
+    return recipe_from_dict(values)
+
+
+def our_loop(recipe: Recipe, corpus: OpenCorpus, run: Path, **changes: Any) -> tuple[Trainer, Train]:
+    """A run of ours that goes on for as many steps as it is told; `changes` of its plan."""
     run.mkdir(parents=True)
-    plan = replace(resolve_plan(recipe), compiled=compiled)
+    plan = replace(resolve_plan(recipe), **changes)
     apply_plan(plan)
     losses = _Losses()
     sinks = Sinks(EventWriter(run, "benchmark"), [losses]).__enter__()
@@ -82,6 +128,12 @@ def our_loop(recipe: Recipe, corpus: OpenCorpus, run: Path, compiled: bool) -> t
         return losses.last
 
     return ours, train
+
+
+def passes(ours: Trainer) -> int:
+    """Sequences in one pass of ours, and so of the peers."""
+    first = ours.schedule.segments[0]
+    return ours.plan.micro_batch_for(first.batch_size, first.sequence_length)
 
 
 def plain_loop(
@@ -97,13 +149,16 @@ def plain_loop(
         losses = []
         for step in range(first, first + steps):
             sequences = ours.order.step_sequences(ours.schedule.step(step))
-            loss = forward(read_batch(sequences, ours.corpus.train).tokens)
-            backward(loss)
+            tokens, total = read_batch(sequences, ours.corpus.train).tokens, 0.0
+            for rows in tokens.split(passes(ours)):
+                loss = forward(rows.to(ours.device)) * (len(rows) / len(tokens))
+                backward(loss)
+                total = total + loss.detach()
             torch.nn.utils.clip_grad_norm_(model.parameters(), ours.recipe.training.gradient_clip)
             optimizer.step()
             rate.step()
             optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.detach())
+            losses.append(total)
         return float(torch.stack(losses).mean())
 
     return train
@@ -155,7 +210,7 @@ def litgpt_loop(ours: Trainer) -> Train:
     model.load_state_dict(state)
     model.transformer.wte.weight = model.lm_head.weight
     precision = "bf16-mixed" if ours.plan.precision == "bfloat16" else "32-true"
-    fabric = lightning.Fabric(accelerator="cpu", devices=1, precision=precision)
+    fabric = lightning.Fabric(accelerator=ours.device.type, devices=1, precision=precision)
     run = fabric.setup(torch.compile(model))
 
     def forward(tokens: torch.Tensor) -> torch.Tensor:
@@ -168,7 +223,7 @@ class TrainerThread(transformers.TrainerCallback):
     """Hugging Face's Trainer in a thread of its own, which stops after each turn and waits for the next."""
 
     def __init__(self, ours: Trainer, folder: Path) -> None:
-        _, self._trainer = peer(ours, folder, BATCH)
+        _, self._trainer = peer(ours, folder, passes(ours))
         self._trainer.add_callback(self)
         self._threads = ours.plan.threads
         self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
@@ -199,13 +254,19 @@ class TrainerThread(transformers.TrainerCallback):
 
 def contenders(recipe: Recipe, corpus: OpenCorpus, folder: Path) -> tuple[Trainer, dict[str, Train]]:
     """All that can run here, each with the same initial weights."""
-    ours, train = our_loop(recipe, corpus, folder / "ours", compiled=True)
+    plain: dict[str, Any] = {"fp8_scaling": "off", "fp8_layers": ()}
+    ours, train = our_loop(recipe, corpus, folder / "ours", compiled=True, **plain)
     found = {"flyweight": train}
-    found["flyweight eager"] = our_loop(recipe, corpus, folder / "eager", compiled=False)[1]
+    found["flyweight eager"] = our_loop(recipe, corpus, folder / "eager", compiled=False, **plain)[1]
+    if recipe.execution.fp8.scaling != "off":
+        quantized, train = our_loop(recipe, corpus, folder / "fp8", compiled=True)
+        if quantized.plan.fp8_layers:
+            found["flyweight fp8"] = train
+        print(*quantized.plan.reasons, sep="\n", flush=True)
     found["transformers"] = transformers_loop(ours, compiled=False)
     found["transformers compile"] = transformers_loop(ours, compiled=True)
     found["Trainer"] = TrainerThread(ours, folder / "trainer").train
-    if importlib.util.find_spec("litgpt"):
+    if importlib.util.find_spec("litgpt") and not recipe.model.qk_norm:
         found["litgpt"] = litgpt_loop(ours)
     return ours, found
 
@@ -218,12 +279,20 @@ def measure(ours: Trainer, found: dict[str, Train], turns: int, steps: int) -> d
     peaks = []
     tokens = steps * ours.schedule.segments[0].step_tokens
     dtype = torch.bfloat16 if ours.plan.precision == "bfloat16" else torch.float32
+    gone: dict[str, str] = {}
     for turn in range(turns + 1):
-        names = list(found)
+        names = [name for name in found if name not in gone]
         names = names[turn % len(names) :] + names[: turn % len(names)]
         for name in names:
+            wait_for(ours.device)
             begin = time.perf_counter()
-            losses[name] = found[name](turn * steps, steps)
+            try:
+                losses[name] = found[name](turn * steps, steps)
+            except torch.OutOfMemoryError as error:
+                gone[name] = str(error).splitlines()[0]
+                print(f"{name}: {gone[name]}", flush=True)
+                continue
+            wait_for(ours.device)
             seconds = time.perf_counter() - begin
             if turn:
                 speeds[name].append(tokens / seconds)
@@ -233,24 +302,41 @@ def measure(ours: Trainer, found: dict[str, Train], turns: int, steps: int) -> d
         print(f"turn {turn}:", {name: round(s[-1]) if s else None for name, s in speeds.items()}, flush=True)
     length = ours.schedule.segments[0].sequence_length
     peak = statistics.median(peaks)
+    for name in gone:
+        del speeds[name]
     peers = {name: s for name, s in speeds.items() if not name.startswith("flyweight")}
     fastest = max(peers, key=lambda name: statistics.median(peers[name]))
-    result: dict[str, Any] = {"fastest peer": fastest, "peak GFLOP/s": peak / 1e9, "contenders": {}}
+    result: dict[str, Any] = {
+        "fastest peer": fastest,
+        "measured peak GFLOP/s": peak / 1e9,
+        "peak of the plan GFLOP/s": ours.plan.peak_flops / 1e9,
+        "peak of the plan from": ours.plan.peak_from,
+        "out of memory": gone,
+        "contenders": {},
+    }
     for name, values in speeds.items():
         ratios = [a / b for a, b in zip(values, speeds[fastest], strict=True)]
-        differs = abs(losses[name] - losses["flyweight eager"]) > LOSS_TOLERANCE
+        differs = not abs(losses[name] - losses["flyweight eager"]) <= LOSS_TOLERANCE  # not a number differs
         result["contenders"][name] = {
             "tokens per second": None if differs else _spread(values),
             "of the fastest peer": None if differs else _spread(ratios),
             "share of the matrix-product peak": statistics.median(values)
             * flops_per_token(ours.recipe.model, length)
             / peak,
+            "model FLOPs utilisation": statistics.median(values)
+            * flops_per_token(ours.recipe.model, length)
+            / ours.plan.peak_flops,
             "loss of the last turn": losses[name],
             "first turn, s": first_turn[name],
         }
         if differs:
             print(f"{name}: the loss {losses[name]:.4f} is not that of the others; its speed does not count")
     return result
+
+
+def wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _spread(values: list[float]) -> dict[str, float]:
@@ -264,27 +350,40 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--steps", type=int, default=10, help="steps of a turn")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--cases", nargs="+", help="names of recipes; all that this machine is for when left out"
+    )
     options = parser.parse_args()
-    steps = (options.turns + 1) * options.steps
-    values = gpt_s_recipe(None, f"{steps * BATCH * 512}", "3MB", exclusive=False).to_dict()
-    values["training"]["batch_size"] = BATCH
-    values["training"]["tokens"] = (steps + options.steps) * BATCH * 512
-    values["execution"] |= {"precision": "auto", "log_every": options.steps}
-    recipe = recipe_from_dict(values)
-    with tempfile.TemporaryDirectory() as folder:
-        corpus = prepare(recipe, Path(folder) / "corpus")
-        ours, found = contenders(recipe, corpus, Path(folder))
-        result = {
-            "tokens a step": BATCH * 512,
-            "precision": ours.plan.precision,
-            "threads": ours.plan.threads,
-            "hardware": ours.plan.hardware,
-            "versions": versions(),
-            **measure(ours, found, options.turns, options.steps),
-        }
-    write_json(options.out, result)
-    for name, row in result["contenders"].items():
-        print(name, row)
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    names = [case.recipe for case in CASES["cuda"]]
+    if odd := set(options.cases or ()) - set(names):
+        parser.error(f"no such case: {', '.join(sorted(odd))}; known are {', '.join(names)}")
+    wanted = [case for case in CASES[kind] if not options.cases or case.recipe in options.cases]
+    result: dict[str, Any] = {"versions": versions(), "cases": {}}
+    result["not run: no CUDA GPU here"] = [] if kind == "cuda" else [
+        f"{case.recipe}, {case.sequences} x {case.length} tokens a step" + (", bfloat16 and FP8" * case.fp8)
+        for case in CASES["cuda"]
+    ]  # fmt: skip
+    for case in wanted:
+        steps = (options.turns + 2) * options.steps
+        recipe = case_recipe(case, steps, options.steps)
+        with tempfile.TemporaryDirectory() as folder:
+            corpus = prepare(recipe, Path(folder) / "corpus")
+            ours, found = contenders(recipe, corpus, Path(folder))
+            measured = measure(ours, found, options.turns, options.steps)
+            result["cases"][case.recipe] = {
+                "tokens a step": case.sequences * case.length,
+                "sequences in a pass": passes(ours),
+                "precision": ours.plan.precision,
+                "threads": ours.plan.threads,
+                "hardware": ours.plan.hardware,
+                **measured,
+            }
+        write_json(options.out, result)
+        for name, row in measured["contenders"].items():
+            print(case.recipe, name, row)
+    for row in result["not run: no CUDA GPU here"]:
+        print("not run, since there is no CUDA GPU here:", row)
 
 
 if __name__ == "__main__":
