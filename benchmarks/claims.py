@@ -66,7 +66,7 @@ def small_recipe(corpora: Path, steps: int, seed: int, **changes: Any) -> Recipe
         **changes.pop("training", {}),
     }
     values["model"] |= changes.pop("model", {})
-    values["execution"] |= {"precision": "bfloat16", "compile": "on", "tensorboard": False}
+    values["execution"] |= {"precision": "bfloat16", "compile": "on", "trackers": []}
     values["execution"] |= {"checkpoint_every": 100 * STEP, "milestones": [decay], "log_every": 20}
     values["execution"] |= changes.pop("execution", {})
     values["evaluation"] |= {"every": 0}

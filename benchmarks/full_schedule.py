@@ -68,7 +68,7 @@ def small_recipe(corpora: Path, fp8: bool) -> Recipe:
     for knot, size in zip(training["batch_size"]["knots"], sizes, strict=True):
         knot["value"] = size
     values["evaluation"] |= {"every": 300_000, "tokens": 20_000}
-    values["execution"] |= {"precision": "bfloat16", "compile": "off", "tensorboard": False, "log_every": 5}
+    values["execution"] |= {"precision": "bfloat16", "compile": "off", "trackers": [], "log_every": 5}
     values["execution"] |= {"checkpoint_every": 250_000}
     values["execution"]["fp8"] = {"scaling": "delayed", "layers": "all"} if fp8 else {"scaling": "off"}
     return recipe_from_dict(values)

@@ -63,7 +63,7 @@ def gpt_s_recipe(
     values["name"] = "gpt-s-5m" if exclusive else "gpt-s-5m-gqa"
     values["training"]["mixture"] = [{"at": 0, "weights": shares}]
     values["model"]["exclusive_attention"] = exclusive
-    values["execution"] |= {"precision": precision, "tensorboard": False}
+    values["execution"] |= {"precision": precision, "trackers": []}
     # A line of the log is then the mean of the same steps in both.
     values["execution"] |= {"log_every": LOG_EVERY, "checkpoint_every": 0, "milestones": []}
     values["evaluation"]["every"] = 0
