@@ -78,7 +78,7 @@ def make_recipe(folder: Path, fault: str) -> Recipe:
             },
             "evaluation": {"tokens": 2000},
             "execution": {
-                "device": "cpu", "precision": "float32", "threads": 1, "log_every": 1, "tensorboard": False,
+                "device": "cpu", "precision": "float32", "threads": 1, "log_every": 1, "trackers": [],
                 "checkpoint_every": EVERY * 1024,
             },
         }

@@ -324,7 +324,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
                 "learning_rate": {"wsd": {"peak": 1e-2, "warmup": "10%", "decay_start": "70%"}},
             },
             "execution": {
-                "device": "cpu", "precision": "float32", "threads": 1, "log_every": 3, "tensorboard": False,
+                "device": "cpu", "precision": "float32", "threads": 1, "log_every": 3, "trackers": [],
                 "checkpoint_every": 1_000, "keep_checkpoints": 9,
             },
         }

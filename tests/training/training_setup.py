@@ -49,7 +49,7 @@ def make_recipe(folder: Path, **training) -> Recipe:
             },
             "evaluation": {"tokens": 2000},
             "execution": {
-                "device": "cpu", "precision": "float32", "threads": 1, "log_every": 1, "tensorboard": False,
+                "device": "cpu", "precision": "float32", "threads": 1, "log_every": 1, "trackers": [],
                 "micro_batch": 2,
             },
         }
