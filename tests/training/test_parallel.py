@@ -101,6 +101,13 @@ def test_any_number_of_processes_takes_the_same_course(growing, corpus, alone, t
     check_course(size, parallel, growing, corpus, alone, tmp_path / "run")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_compiled_blocks_take_the_same_course(growing, corpus, alone, tmp_path, parallel):
+    compiled = changed(growing, execution={"compile": "on", "activation_checkpointing": True})
+    check_course(2, parallel, compiled, corpus, alone, tmp_path / "run")
+
+
 @pytest.mark.parametrize(("gigabytes", "chosen"), [(80, "ddp"), (24, "fsdp")])
 def test_auto_replicates_what_fits_into_half_of_a_gpu(monkeypatch, gigabytes, chosen):
     """1.3 billion parameters with gradients and moments are about 20 GB."""

@@ -91,7 +91,9 @@ def _attempt(events: list[dict[str, Any]]) -> Spent:
         seconds=end["seconds"] if end is not None else events[-1]["time"] - events[0]["time"],
         training_seconds=sum(step["seconds"] for step in steps),
         data_seconds=sum(step.get("data_seconds", 0.0) for step in steps),
-        checkpoint_seconds=sum(e["seconds"] for e in events if e["kind"] == "checkpoint_saved"),
+        checkpoint_seconds=sum(
+            e.get("held_seconds", e["seconds"]) for e in events if e["kind"] == "checkpoint_saved"
+        ),
         validation_seconds=sum(e["seconds"] for e in events if e["kind"] == "validated"),
         tokens=sum(step["tokens_per_second"] * step["seconds"] for step in steps),
         joules=None if None in joules else sum(value for value in joules if value is not None),

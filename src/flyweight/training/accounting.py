@@ -13,6 +13,7 @@ import torch
 
 from flyweight.events import RunFinished
 from flyweight.training.energy import EnergyMeter
+from flyweight.training.parallel.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -62,11 +63,13 @@ class Accounts:
 
     Args:
         peak_flops: operations a second by which utilisation is reckoned; 0 where it is not known.
-        meter: of energy, where there is one.
+        meter: of this rank's energy, where there is one.
+        ranks: all processes of the run.
     """
 
     peak_flops: float
     meter: EnergyMeter | None = None
+    ranks: Ranks = ALONE
     training_seconds: float = 0.0
     """In steps, logged; waiting for data is part of it."""
     data_seconds: float = 0.0
@@ -79,15 +82,25 @@ class Accounts:
         """Count a line of the log that took `seconds`."""
         self.training_seconds += seconds
         self.data_seconds += window.data_seconds
-        self.tokens += window.targets
+        self.tokens += window.positions
         self.flops += window.flops
+
+    def joules(self, own: float | None) -> float | None:
+        """What all ranks used, from what this one did; None where any of them measures nothing."""
+        missing = self.ranks.total(float(own is None))
+        used = self.ranks.total(own or 0.0)
+        return None if missing else used
 
     def share_of_peak(self, flops: float, seconds: float) -> float | None:
         """Model FLOPs utilisation: the model's own arithmetic over what the device could have done."""
         return flops / seconds / self.peak_flops if self.peak_flops and seconds else None
 
-    def finished(self, step: int, clock: int, reason: str, seconds: float) -> RunFinished:
-        """The last event of an attempt that took `seconds`."""
+    def finished(
+        self, step: int, clock: int, reason: str, seconds: float, *, together: bool = True
+    ) -> RunFinished:
+        """The last event of an attempt that took `seconds`; `together`: all ranks are here to be asked."""
+        own = _joules(self.meter)
+        joules = self.joules(own) if together else own if self.ranks.alone else None
         return RunFinished(
             step=step,
             clock=clock,
@@ -99,7 +112,7 @@ class Accounts:
             validation_seconds=self.validation_seconds,
             tokens=self.tokens,
             share_of_peak=self.share_of_peak(self.flops, self.training_seconds),
-            joules=_joules(self.meter),
+            joules=joules,
             energy_from=self.meter.source if self.meter else "",
         )
 

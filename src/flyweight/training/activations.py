@@ -32,6 +32,8 @@ class Carried:
     """Names, within each block, of the linear layers in FP8."""
     checkpointed: bool = False
     """Whether only the inputs of blocks are kept, and the rest is computed again block by block."""
+    processes: int = 1
+    """Among which the sequences of a step are shared out."""
     devices: int = 1
     """Over which weights, gradients and optimizer state are laid out in parts."""
     chunk_logits: int = CHUNK_LOGITS

@@ -92,6 +92,11 @@ def rewrite_state(path: Path, state: State) -> None:
     write_json(path / layout.STATE_FILE, asdict(state))
 
 
+def is_saved(run: Path, clock: int) -> bool:
+    """Whether the run has a checkpoint at this clock."""
+    return any(saved == clock for saved, _ in list_checkpoints(run))
+
+
 def prune_checkpoints(run: Path, keep: int) -> list[Path]:
     """Delete all but the newest `keep` checkpoints and the milestones; what was deleted comes back."""
     ordinary = [path for _, path in list_checkpoints(run) if _may_go(path)]

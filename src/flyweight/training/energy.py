@@ -49,10 +49,22 @@ def energy_meter(device: torch.device, powercap: Path = POWERCAP) -> EnergyMeter
     return _rapl_meter(powercap) if device.type == "cpu" else None
 
 
+class _CountedElsewhere:
+    """Of processors whose energy another process of this machine counts."""
+
+    source = ""
+
+    def joules(self) -> float | None:
+        return 0.0
+
+    def close(self) -> None:
+        pass
+
+
 @contextlib.contextmanager
-def energy_metered(device: torch.device) -> Iterator[EnergyMeter | None]:
-    """`energy_meter`, closed at the end."""
-    meter = energy_meter(device)
+def energy_metered(device: torch.device, *, first: bool = True) -> Iterator[EnergyMeter | None]:
+    """`energy_meter`, closed at the end; processors are counted by the `first` process of a machine alone."""
+    meter = energy_meter(device) if first or device.type != "cpu" else _CountedElsewhere()
     try:
         yield meter
     finally:

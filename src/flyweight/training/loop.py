@@ -19,6 +19,7 @@ from flyweight.training.accounting import Accounts, Window
 from flyweight.training.checkpoint import (
     State,
     checkpoint_path,
+    is_saved,
     load_tensors,
     load_weights,
     prune_checkpoints,
@@ -75,7 +76,7 @@ class Trainer:
         self.schedule = self.order.schedule
         self.device = torch.device(plan.device)
         self.guard = Guard(recipe.training.guard)
-        self.accounts = Accounts(plan.peak_flops, meter)
+        self.accounts = Accounts(plan.peak_flops, meter, ranks)
         self.start = start
         self.decoder = Decoder(recipe.model, recipe.parametrization).to(self.device)
         self.float8 = convert_to_float8(self.decoder, plan.fp8_scaling, plan.fp8_layers)
@@ -273,7 +274,9 @@ class Trainer:
         try:
             self.ranks.agree_on_problem(problem)
         except UserError:
-            if step.step and self.is_sound():
+            self.saver.finish()
+            saved = self.ranks.from_main(lambda: is_saved(self.run, step.clock))
+            if step.step and not saved and self.is_sound():
                 self.save()
             raise
         assert batch is not None
@@ -306,8 +309,8 @@ class Trainer:
         """How many targets the step scores on all ranks, of which this one has `batch`."""
         if not self.recipe.training.document_masking:
             return step.tokens
-        scored = self.ranks.sum(torch.tensor(batch.scored, device=self.device))
-        return max(1, int(scored))  # documents of one token each have no target to score
+        # Documents of one token each have no target to score.
+        return max(1, int(self.ranks.total(batch.scored)))
 
     def _take_step(self, step: Step, rates: dict[Role, float], window: Window) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
@@ -361,7 +364,7 @@ class Trainer:
                 share_of_peak=self.accounts.share_of_peak(window.flops, seconds),
                 realised=self.order.realised(end.sequence),
                 data_seconds=window.data_seconds,
-                joules=window.joules,
+                joules=self.accounts.joules(window.joules),
             )
         )
 

@@ -70,7 +70,8 @@ def step_memory(recipe: Recipe, carried: Carried, sequences: int, length: int, p
         carried: how it is carried out.
         sequences: B of a micro-batch.
         length: T.
-        passes: micro-batches in a step: gradients of the first stay through the forward pass of the second.
+        passes: micro-batches of a process in a step: gradients of the first stay through the forward pass of the
+            second. DDP's stay in its buckets, and FSDP's whole on every device until the last pass.
     """
     model, tokens = recipe.model, sequences * length
     parameters = parameter_counts(model)["total"]
@@ -78,7 +79,8 @@ def step_memory(recipe: Recipe, carried: Carried, sequences: int, length: int, p
     copies, at_loss = _copies(recipe, carried)
     state = FLOAT32 * max(optimizer_values(recipe, knot.kind) for knot in recipe.training.optimizer)
     readout = FLOAT32 * model.vocab_size * model.hidden_size
-    gradients = FLOAT32 * parameters if passes > 1 else 0
+    replicated = carried.processes > 1 and carried.devices == 1
+    gradients = FLOAT32 * parameters if passes > 1 or replicated else 0
     hidden = FLOAT32 * tokens * model.hidden_size
     at_end = Memory(
         weights=FLOAT32 * parameters,
@@ -126,7 +128,8 @@ def step_memory(recipe: Recipe, carried: Carried, sequences: int, length: int, p
             working=_update_bytes(recipe, carried),
         ),
     ]
-    return max((_laid_out(moment, model, carried) for moment in moments), key=lambda memory: memory.total)
+    laid_out = (_laid_out(moment, model, carried, accumulates=passes > 1) for moment in moments)
+    return max(laid_out, key=lambda memory: memory.total)
 
 
 def training_memory(
@@ -145,8 +148,9 @@ def training_memory(
         wanted = recipe.execution.micro_batch
         if wanted == "auto":
             wanted = max(1, (micro_tokens or 1) // segment.sequence_length)
-        passes = -(-segment.batch_size // min(wanted, segment.batch_size))
-        sequences = -(-segment.batch_size // passes)
+        share = -(-segment.batch_size // carried.processes)
+        passes = -(-share // min(wanted, share))
+        sequences = -(-share // passes)
         return step_memory(recipe, carried, sequences, segment.sequence_length, passes)
 
     shapes = {(part.batch_size, part.sequence_length): part for part in schedule.segments}
@@ -158,9 +162,9 @@ def largest_micro_batch(recipe: Recipe, carried: Carried, segment: Segment, room
 
     Micro-batches of a step are equal but for the last, so that only sizes which make fewer passes are tried.
     """
-    found = 0
-    for passes in range(segment.batch_size, 0, -1):
-        sequences = -(-segment.batch_size // passes)
+    found, share = 0, -(-segment.batch_size // carried.processes)
+    for passes in range(share, 0, -1):
+        sequences = -(-share // passes)
         if sequences == found or sequences > most:
             continue
         if step_memory(recipe, carried, sequences, segment.sequence_length, passes).total > room:
@@ -169,15 +173,19 @@ def largest_micro_batch(recipe: Recipe, carried: Carried, segment: Segment, room
     return found
 
 
-def _laid_out(memory: Memory, model: Model, carried: Carried) -> Memory:
-    """On each of several devices: a part of weights, gradients and state, and two blocks brought together."""
+def _laid_out(memory: Memory, model: Model, carried: Carried, *, accumulates: bool) -> Memory:
+    """On each of several devices: a part of weights, gradients and state, and two blocks brought together.
+
+    Gradients that are added up over several passes are cut only in the last of them.
+    """
     if carried.devices == 1:
         return memory
     counts = parameter_counts(model)
     together = 2 * counts["per_block"] + counts["embedding"] + counts["lm_head"]
-    parts = {
-        name: -(-getattr(memory, name) // carried.devices) for name in ("weights", "gradients", "optimizer")
-    }
+    cut = ["weights", "optimizer"]
+    if not accumulates or memory.moment == "update":
+        cut.append("gradients")
+    parts = {name: -(-getattr(memory, name) // carried.devices) for name in cut}
     whole = 0 if memory.moment == "update" else FLOAT32 * together
     return replace(memory, **parts, gathered=whole)
 

@@ -130,6 +130,7 @@ def carried_out(plan: ExecutionPlan, recipe: Recipe) -> Carried:
         compiled=plan.compiled,
         fp8_layers=tuple(plan.fp8_layers),
         checkpointed=recipe.execution.activation_checkpointing,
+        processes=processes,
         devices=processes if parallel == "fsdp" else 1,
         chunk_logits=chunk_logits(device.type),
         muon_stack_bytes=most_stacked_bytes(device.type),
@@ -185,7 +186,7 @@ def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[Executio
     Returns the plan, and sentences on why it is so when it is new, or on what differs from the attempt before.
     """
     wanted = recipe.execution.model_dump(mode="json")
-    stored = _read(run)
+    stored, processes = _read(run), join_ranks().world_size
     if stored is None:
         plan = resolve_plan(recipe)
         changes = list(plan.reasons)
@@ -202,11 +203,31 @@ def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[Executio
             plan = _resolved_anew(plan, before, recipe)
             if before["fp8"] != wanted["fp8"]:
                 changes += [reason for reason in plan.reasons if reason.startswith("FP8")]
+        if stored.get("processes", processes) != processes:
+            plan, smaller = _fitted(plan, recipe)
+            changes += smaller
     write_json(
         run / layout.PLAN_FILE,
-        {"execution": wanted, "plan": asdict(plan), "corpus": describe_corpus(corpus)},
+        {
+            "execution": wanted,
+            "plan": asdict(plan),
+            "processes": processes,
+            "corpus": describe_corpus(corpus),
+        },
     )
     return plan, changes
+
+
+def _fitted(plan: ExecutionPlan, recipe: Recipe) -> tuple[ExecutionPlan, list[str]]:
+    """The plan with a micro-batch that fits also where another number of processes shares the model."""
+    if plan.micro_batch is not None:
+        return plan, []
+    fits = micro_tokens(recipe, carried_out(plan, recipe), free_bytes(torch.device(plan.device)))
+    if fits >= plan.micro_tokens:
+        return plan, []
+    return replace(plan, micro_tokens=fits), [
+        f"micro-batches of {fits:,} tokens instead of {plan.micro_tokens:,}: more does not fit on this many processes"
+    ]
 
 
 def _check_device(plan: ExecutionPlan) -> None:

@@ -20,6 +20,7 @@ from flyweight.events import EventWriter, Notice, RunStarted, read_events
 from flyweight.inference import list_checkpoints
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity_hash
+from flyweight.training.checkpoint import is_saved
 from flyweight.training.energy import energy_metered
 from flyweight.training.folder import Start, locked_run, open_run
 from flyweight.training.interrupt import Interruption
@@ -101,7 +102,7 @@ def _attempt(
     changes += reasons
     with (
         _sinks(recipe, run, start, sinks, ranks) as out,
-        energy_metered(torch.device(plan.device)) as meter,
+        energy_metered(torch.device(plan.device), first=ranks.local_rank == 0) as meter,
     ):
         begin = time.perf_counter()
         trainer = Trainer(recipe, corpus, run, plan, start, out, ranks, meter)
@@ -119,7 +120,7 @@ def _attempt(
         )
         for note in (*recipe.notes, *changes):
             out.emit(Notice(note))
-        reason, lost = "failed", False
+        reason, lost, together = "failed", False, False
         try:
             clock = trainer.step.clock
             due = trainer.validation_is_due and not trainer.finished
@@ -129,7 +130,7 @@ def _attempt(
                     trainer.validate()
             trainer.train(interruption, stop_after)
             trainer.saver.finish()
-            if not ranks.from_main(lambda: _is_saved(run, trainer.step.clock)):
+            if not ranks.from_main(lambda: is_saved(run, trainer.step.clock)):
                 trainer.save()
             measured = interruption.requested or ranks.from_main(
                 lambda: _has_validation(run, trainer.step.clock, full=True)
@@ -140,13 +141,15 @@ def _attempt(
                 ):  # the run is finished and saved; the next attempt measures it
                     trainer.validate(full=True)
             reason = "finished" if trainer.finished else "interrupted"
+            together = True
         except Exception as error:
             reason, lost = f"failed: {type(error).__name__}: {error}", not ranks.alone and is_loss(error)
             raise
         finally:
             trainer.saver.close(lost)
             seconds = time.perf_counter() - begin
-            out.emit(trainer.accounts.finished(trainer.step.step, trainer.step.clock, reason, seconds))
+            step = trainer.step
+            out.emit(trainer.accounts.finished(step.step, step.clock, reason, seconds, together=together))
 
 
 def _sinks(recipe: Recipe, run: Path, start: Start, given: Sequence[Sink] | None, ranks: Ranks) -> Sinks:
@@ -163,10 +166,6 @@ def _has_validation(run: Path, clock: int, full: bool = False) -> bool:
         event["kind"] == "validated" and event["full"] >= full and event["clock"] == clock
         for event in read_events(run)
     )
-
-
-def _is_saved(run: Path, clock: int) -> bool:
-    return any(saved == clock for saved, _ in list_checkpoints(run))
 
 
 def versions() -> dict[str, str]:

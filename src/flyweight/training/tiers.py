@@ -133,6 +133,8 @@ def accelerate(decoder: Decoder, attention: AttentionKernel, compiled: bool) -> 
     """
     decoder.use_attention(attention)
     if compiled:
+        # Made for models that are compiled whole: it would cut a block wherever a bucket of DDP is full.
+        torch._dynamo.config.optimize_ddp = False  # type: ignore[attr-defined]
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _RECOMPILE_LIMIT)  # type: ignore[attr-defined]
         for block in decoder.layers:
             # Not the call around it: the hooks with which FSDP gathers weights stay outside.

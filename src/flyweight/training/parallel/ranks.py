@@ -116,6 +116,14 @@ class Ranks:
             dist.all_reduce(tensor)
         return tensor
 
+    def total(self, value: float) -> float:
+        """The sum over all ranks of a number in host memory; no device is waited for."""
+        if self.alone:
+            return value
+        found = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(found, group=self.control_group)
+        return found.item()
+
     def same(self, tensor: Tensor) -> Tensor:
         """Rank 0's `tensor`, in place: decisions must not hang on the last bit of a local sum."""
         if not self.alone:
