@@ -6,18 +6,22 @@ import json
 import shutil
 from pathlib import Path
 
+import faulty_child
 import pytest
 import torch
 from parallel_children import train_here
 from parallel_setup import together
 from safetensors.torch import load_file
+from test_faults import KillAt, Killed
 from test_run import STEP, assert_same_bits, changed, losses, run
 
 from flyweight.base import UserError
 from flyweight.evaluation import BitsPerByte
+from flyweight.events import read_events
 from flyweight.inference import find_checkpoint, generate, list_checkpoints, load_model, read_state
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
+from flyweight.training import objective, train
 from flyweight.training.averaged_checkpoint import average_ema, average_last
 from flyweight.training.averaging import WeightAverage
 from flyweight.training.checkpoint import load_state
@@ -139,6 +143,28 @@ def test_without_its_file_it_begins_with_the_weights_of_the_checkpoint(averaged,
     after, share = load_file(last / "model.safetensors"), 1 - 2 ** (-STEP / HALF_LIFE)
     expected = {name: begin[name] + share * (after[name] - begin[name]) for name in begin}
     assert_close(load_file(last / "ema.safetensors"), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_run_that_goes_back_goes_back_with_its_average(averaged, corpus, tmp_path, monkeypatch):
+    """Steps are lost on the way back; killed there and continued, the average comes from the file alone."""
+    monkeypatch.setattr(objective, "training_loss", objective.training_loss)
+    faulty_child.install("poison")
+    faulty = changed(
+        averaged,
+        training={"guard": {"rollback_after": 2, "most_rollbacks": 9, "spike": "ignore"}},
+        execution={"checkpoint_every": 4 * STEP},
+    )
+    assert run(faulty, corpus, tmp_path / "through").finished
+    backs = [event for event in read_events(tmp_path / "through") if event["kind"] == "rolled_back"]
+    back = 1 + next(
+        n for n, event in enumerate(backs) if event["clock"] and event["clock"] < event["failed_at"]
+    )
+    with pytest.raises(Killed):
+        train(faulty, corpus, tmp_path / "killed", sinks=[KillAt("rolled_back", back)])
+    run(faulty, corpus, tmp_path / "killed")
+    assert_same_bits(tmp_path / "through", tmp_path / "killed")
+    for one, two in zip(kept(tmp_path / "through"), kept(tmp_path / "killed"), strict=True):
+        assert_equal(one, two)
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])

@@ -221,9 +221,7 @@ def _round_to_bfloat16(decoder: Decoder) -> None:
         parameter.copy_(parameter.bfloat16())
 
 
-def _record(
-    finished: Export, recipe: Recipe, source: Path, average: dict[str, Any] | None
-) -> dict[str, Any]:
+def _record(finished: Export, recipe: Recipe, source: Path, average: dict[str, Any] | None) -> dict[str, Any]:
     """The content of flyweight_export.json; names only, since the folder goes to other people's machines."""
     in_run = source.parent.name == "checkpoints"
     return {

@@ -38,13 +38,14 @@ class WeightAverage:
     def reset(self) -> None:
         """Begin with the weights as they stand."""
         if self.half_life:
-            torch._foreach_copy_(*self._both())
+            torch._foreach_copy_(*self._both())  # pyright: ignore[reportPrivateImportUsage]
 
     @torch.no_grad()
     def took(self, tokens: int) -> None:
         """Take in the weights after a step of so many tokens."""
         if self.half_life:
-            torch._foreach_lerp_(*self._both(), share_of_newest(tokens, self.half_life))
+            share = share_of_newest(tokens, self.half_life)
+            torch._foreach_lerp_(*self._both(), share)  # pyright: ignore[reportPrivateImportUsage]
 
     def _both(self) -> tuple[list[Tensor], list[Tensor]]:
         """What this process holds of the average and of the weights, in the same order."""

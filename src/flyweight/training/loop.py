@@ -102,7 +102,9 @@ class Trainer:
         self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
         if start.checkpoint is not None and start.state is not None:
             same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
-            load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None, self.float8, self.average)
+            load_tensors(
+                start.checkpoint, self.decoder, self.optimizer if same else None, self.float8, self.average
+            )
         else:
             load_weights(self.decoder, self._first_weights(start))
             self.float8.reset()
