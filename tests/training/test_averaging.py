@@ -167,7 +167,7 @@ def test_a_run_that_goes_back_goes_back_with_its_average(averaged, corpus, tmp_p
         assert_equal(one, two)
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.parametrize("parallel", [pytest.param("ddp", marks=pytest.mark.slow), "fsdp"])
 def test_with_two_processes_it_is_the_average_of_their_weights(
     averaged, corpus, reference, tmp_path, parallel
 ):
