@@ -102,6 +102,11 @@ def test_every_recipe_plans(run):
         (["generate", "no/such/run"], "no such folder"),
         (["evaluate", "no/such/run"], "no such folder"),
         (["export", "no/such/run", "out"], "no such folder"),
+        (["average", "no/such/run", "out"], "say which, --last K"),
+        (["average", "no/such/run", "out", "--last", "2", "--ema"], "say which, --last K"),
+        (["average", "no/such/run", "out", "--last", "1"], "expected at least 2 checkpoints"),
+        (["average", "no/such/run", "out", "--last", "2"], "no such folder"),
+        (["average", "no/such/run", "out", "--ema"], "no such folder"),
         (["report", "no/such/run"], "no/such/run"),
         (["quickstart", "--data", "no/such/folder"], "no such file or folder"),
         (["prepare", "gpt-x2-125m", "--out", "shards", "sources.fineweb-edu.path=nowhere"], "does not exist"),
@@ -146,6 +151,7 @@ def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):
     assert "<svg" in (tmp_path / "runs/tiny/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_an_average_is_evaluated_and_exported(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     recipe = tiny_recipe(tmp_path, texts(tmp_path / "texts"))
@@ -163,9 +169,6 @@ def test_an_average_is_evaluated_and_exported(run, monkeypatch, tmp_path):
     assert code == 0, err
     card = (tmp_path / "exported" / "README.md").read_text()
     assert "| Averaged | mean of the checkpoints at 1,024, 1,536 tokens |" in card
-    for words in (["--last", "2", "--ema"], []):
-        code, _, err = run("average", "runs/tiny", "other", *words)
-        assert (code, "say which" in err) == (2, True)
     code, _, err = run("average", "runs/tiny", "other", "--last", "7")
     assert code == 2
     assert "has 5 checkpoints up to 2,560 tokens, not 7" in err
