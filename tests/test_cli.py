@@ -102,6 +102,11 @@ def test_every_recipe_plans(run):
         (["generate", "no/such/run"], "no such folder"),
         (["evaluate", "no/such/run"], "no such folder"),
         (["export", "no/such/run", "out"], "no such folder"),
+        (["average", "no/such/run", "out"], "say which, --last K"),
+        (["average", "no/such/run", "out", "--last", "2", "--ema"], "say which, --last K"),
+        (["average", "no/such/run", "out", "--last", "1"], "expected at least 2 checkpoints"),
+        (["average", "no/such/run", "out", "--last", "2"], "no such folder"),
+        (["average", "no/such/run", "out", "--ema"], "no such folder"),
         (["report", "no/such/run"], "no/such/run"),
         (["quickstart", "--data", "no/such/folder"], "no such file or folder"),
         (["prepare", "gpt-x2-125m", "--out", "shards", "sources.fineweb-edu.path=nowhere"], "does not exist"),
@@ -144,6 +149,29 @@ def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):
     code, out, err = run("report", "runs/tiny")
     assert code == 0, err
     assert "<svg" in (tmp_path / "runs/tiny/report.html").read_text()
+
+
+@pytest.mark.slow
+def test_an_average_is_evaluated_and_exported(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny_recipe(tmp_path, texts(tmp_path / "texts"))
+    keys = ("checkpoint_every=512", "keep_checkpoints=9", "ema_half_life=512")
+    assert run("train", recipe, *(f"execution.{key}" for key in keys))[0] == 0
+    code, out, err = run("average", "runs/tiny@2000", "mean", "--last", "2")
+    assert code == 0, err
+    assert out.splitlines() == ["mean of the checkpoints at 1,024, 1,536 tokens", "checkpoint: mean"]
+    code, out, err = run("average", "runs/tiny", "ema", "--ema")
+    assert (code, "half-life of 512 tokens" in out) == (0, True), err
+    code, out, err = run("evaluate", "ema", "--limit", "2", "--json")
+    assert code == 0, err
+    assert json.loads(out)["model"] == "tiny@2.56K-ema"
+    code, out, err = run("export", "mean", "exported")
+    assert code == 0, err
+    card = (tmp_path / "exported" / "README.md").read_text()
+    assert "| Averaged | mean of the checkpoints at 1,024, 1,536 tokens |" in card
+    code, _, err = run("average", "runs/tiny", "other", "--last", "7")
+    assert code == 2
+    assert "has 5 checkpoints up to 2,560 tokens, not 7" in err
 
 
 def test_too_little_text_and_empty_folders_are_told_before_anything_is_made(run, monkeypatch, tmp_path):

@@ -26,6 +26,13 @@ def test_disk_of_a_small_case_by_hand(tiny_recipe: Recipe):
     assert disk_space(tiny_recipe, schedule, {"a": 1000, "b": 500}).shards == 2 * 1500
 
 
+def test_a_moving_average_is_the_weights_once_more_in_each_checkpoint(tiny: dict[str, Any]):
+    schedule = Schedule.of(recipe_from_dict(tiny).training)
+    before = disk_space(recipe_from_dict(tiny), schedule, None).checkpoint_bytes
+    tiny["execution"]["ema_half_life"] = 100
+    assert disk_space(recipe_from_dict(tiny), schedule, None).checkpoint_bytes == before + 4 * PARAMETERS
+
+
 def test_large_vocabularies_take_four_bytes_a_token(tiny: dict[str, Any]):
     tiny["model"]["vocab_size"] = tiny["tokenizer"]["vocab_size"] = 70_000
     recipe = recipe_from_dict(tiny)

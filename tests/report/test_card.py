@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,17 @@ def test_the_card_is_of_the_checkpoint_that_was_exported(
     assert "this checkpoint has seen 8.192K" in prose
     assert "arithmark-gen" not in prose  # measured on the end of the run
     assert "1.777" not in prose
+
+
+def test_the_card_of_an_average_says_of_what(run: Path, export: Path):
+    assert "Averaged" not in _prose(write_model_card(run, export))
+    record = json.loads((export / "flyweight_export.json").read_text())
+    record["source"]["average"] = {"kind": "mean", "clocks": [8192, 16384]}
+    write_json(export / "flyweight_export.json", record)
+    assert "mean of the checkpoints at 8,192, 16,384 tokens" in _prose(write_model_card(run, export))
+    record["source"]["average"] = {"kind": "ema", "clocks": [16384], "half_life": 4000}
+    write_json(export / "flyweight_export.json", record)
+    assert "moving average with a half-life of 4,000 tokens" in _prose(write_model_card(run, export))
 
 
 def test_the_recipe_in_the_card_is_whole_and_keeps_paths_to_itself(

@@ -281,3 +281,15 @@ def test_what_does_not_fit_is_told_with_what_helps():
 def test_this_machine_says_what_is_free():
     free = room.free_bytes(torch.device("cpu"))
     assert free is None or free > BASE["vocab_size"]
+
+
+def test_a_moving_average_takes_four_bytes_a_parameter_for_good():
+    recipe = recipe_of(16, 4)
+    kept = recipe.model_copy(update={"execution": recipe.execution.model_copy(update={"ema_half_life": 100})})
+    for devices in (1, 4):
+        carried = Carried("bfloat16", "cpu", devices=devices)
+        without, beside = (step_memory(one, carried, 1, 16, 4) for one in (recipe, kept))
+        assert without.average == 0
+        assert beside.average == beside.weights
+        assert beside == replace(without, average=beside.average)
+        assert beside.total == without.total + beside.weights

@@ -1,6 +1,7 @@
 """A checkpoint or a Hugging Face folder becomes a model with a tokenizer; generation, streaming."""
 
 from flyweight.inference.checkpoint import (
+    average_in_words,
     find_checkpoint,
     list_checkpoints,
     load_decoder,
@@ -22,6 +23,7 @@ __all__ = [
     "LanguageModel",
     "Precision",
     "autocast",
+    "average_in_words",
     "choose_precision",
     "find_checkpoint",
     "generate",

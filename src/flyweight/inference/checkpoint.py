@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,22 @@ def load_tokenizer(checkpoint: Path, recipe: Recipe) -> TextTokenizer:
     return TextTokenizer.load(checkpoint / layout.TOKENIZER_FILE, recipe.tokenizer.end_of_text)
 
 
-def checkpoint_title(recipe: Recipe, clock: int) -> str:
-    """How results name the model of a checkpoint: `gpt-s-5m@2.5M`."""
-    return f"{recipe.name}@{format_tokens(clock)}"
+def checkpoint_title(recipe: Recipe, clock: int, average: Mapping[str, Any] | None = None) -> str:
+    """How results name the model of a checkpoint: `gpt-s-5m@2.5M`; of an average, `gpt-s-5m@2.5M-mean-of-3`.
+
+    Args:
+        recipe: of the checkpoint.
+        clock: of the checkpoint.
+        average: `average` of its state.
+    """
+    title = f"{recipe.name}@{format_tokens(clock)}"
+    if not average:
+        return title
+    return f"{title}-ema" if average["kind"] == "ema" else f"{title}-mean-of-{len(average['clocks'])}"
+
+
+def average_in_words(average: Mapping[str, Any]) -> str:
+    """What the weights of a checkpoint are an average of, from `average` of its state."""
+    if average["kind"] == "ema":
+        return f"exponential moving average with a half-life of {average['half_life']:,} tokens"
+    return f"mean of the checkpoints at {', '.join(f'{clock:,}' for clock in average['clocks'])} tokens"

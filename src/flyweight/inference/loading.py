@@ -46,14 +46,15 @@ def load_model(
             f"{folder}: this is a file; expected a checkpoint, a run folder or a Hugging Face folder."
         )
     checkpoint = find_checkpoint(path)
-    clock = read_state(checkpoint)["clock"]
+    state = read_state(checkpoint)
+    clock = state["clock"]
     decoder, recipe = load_decoder(checkpoint, chosen)
     return DecoderModel(
         decoder,
         load_tokenizer(checkpoint, recipe),
         precision,
         max_length=trained_length(recipe, clock),
-        name=checkpoint_title(recipe, clock),
+        name=checkpoint_title(recipe, clock, state.get("average")),
     )
 
 

@@ -220,6 +220,7 @@ class _Rehearsal:
             between = time.perf_counter()
             torch.nn.utils.clip_grad_norm_(trainer.decoder.parameters(), self.recipe.training.gradient_clip)
             trainer.optimizer.step(rates, decay)
+            trainer.average.took(step.tokens)
             _wait(trainer)
             pass_seconds, update_seconds = between - begin, time.perf_counter() - between
             if pass_seconds > LONG:

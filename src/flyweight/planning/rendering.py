@@ -147,6 +147,7 @@ def _space(plan: Plan) -> Table:
         ("weights", memory.weights),
         ("gradients", memory.gradients),
         ("optimizer", memory.optimizer),
+        ("average of the weights", memory.average),
         (f"{memory.precision} copies", memory.compute_copies),
         (f"activations ({sequences} of {memory.sequence_length:,})", memory.activations),
         ("readout", memory.readout),

@@ -27,7 +27,7 @@ class Disk:
     token_bytes: int
     """Bytes of one token in a shard."""
     checkpoint_bytes: int
-    """One checkpoint: weights and the larger optimizer state, float32."""
+    """One checkpoint: weights, the larger optimizer state, the moving average if one is kept; float32."""
     checkpoints_kept: int
     """The newest ones and the milestones."""
 
@@ -44,6 +44,8 @@ def disk_space(recipe: Recipe, schedule: Schedule, corpus_tokens: Mapping[str, i
     weights = FLOAT32 * parameter_counts(recipe.model)["total"]
     kinds = {knot.kind for knot in recipe.training.optimizer}
     checkpoint = weights + FLOAT32 * max(optimizer_values(recipe, kind) for kind in kinds)
+    if recipe.execution.ema_half_life:
+        checkpoint += weights
     kept, saved = saved_checkpoints(recipe, schedule)
     return Disk(
         shards=token_bytes * tokens,

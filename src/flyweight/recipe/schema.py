@@ -264,6 +264,9 @@ class Execution(Frozen):
     """Write checkpoints in the background, from a copy in host memory, while training goes on."""
     milestones: tuple[Tokens, ...] = ()
     """Checkpoints at these clocks are never deleted."""
+    ema_half_life: Tokens = 0
+    """Keep an exponential moving average of the weights in the checkpoints, in which weights of this many tokens ago
+    count half; training does not see it, `flyweight average` does. 0: none."""
     deterministic: bool = False
     """Ask torch for deterministic kernels where it has a choice, and let no trial of speed choose how Muon's
     products are computed."""

@@ -89,7 +89,8 @@ def export(
     _refuse_foreign_folder(out)
     source = find_checkpoint(checkpoint)
     report("reading the checkpoint", 0.0)
-    clock = read_state(source)["clock"]
+    state = read_state(source)
+    clock = state["clock"]
     decoder, recipe = load_decoder(source)
     tokenizer = load_tokenizer(source, recipe)
     with atomic_folder(out.absolute()) as folder:
@@ -109,7 +110,7 @@ def export(
             checks=checks,
             seconds=time.monotonic() - started,
         )
-        write_json(folder / EXPORT_FILE, _record(finished, recipe, source))
+        write_json(folder / EXPORT_FILE, _record(finished, recipe, source, state.get("average")))
     report("done", 1.0)
     return finished
 
@@ -220,7 +221,7 @@ def _round_to_bfloat16(decoder: Decoder) -> None:
         parameter.copy_(parameter.bfloat16())
 
 
-def _record(finished: Export, recipe: Recipe, source: Path) -> dict[str, Any]:
+def _record(finished: Export, recipe: Recipe, source: Path, average: dict[str, Any] | None) -> dict[str, Any]:
     """The content of flyweight_export.json; names only, since the folder goes to other people's machines."""
     in_run = source.parent.name == "checkpoints"
     return {
@@ -233,6 +234,7 @@ def _record(finished: Export, recipe: Recipe, source: Path) -> dict[str, Any]:
             "run": source.resolve().parents[1].name if in_run else None,
             "checkpoint": source.name,
             "clock": finished.clock,
+            **({"average": average} if average else {}),
         },
         "recipe_hash": identity_hash(recipe),
         "checks": finished.checks.to_dict(),

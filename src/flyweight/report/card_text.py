@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from flyweight.inference import average_in_words
 from flyweight.planning import Plan, plan_recipe
 from flyweight.planning.rendering import format_duration
 from flyweight.recipe import Recipe, format_tokens
@@ -83,6 +84,9 @@ def _what_it_is(record: RunRecord, plan: Plan, export: Mapping[str, Any], licenc
     clock = export.get("source", {}).get("clock")
     if clock:
         rows.append(["Trained on", f"{clock:,} tokens"])
+    average = export.get("source", {}).get("average")
+    if average:
+        rows.append(["Averaged", average_in_words(average)])
     if "model_class" in export:
         rows.append(["Class", str(export["model_class"])])
     if "dtype" in export:

@@ -16,6 +16,7 @@ from flyweight.corpus import TextTokenizer
 from flyweight.inference import layout, list_checkpoints, read_state, read_tensors
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
+from flyweight.training.averaging import WeightAverage
 from flyweight.training.optimizers import OptimizerByRole
 from flyweight.training.parallel import ALONE, Ranks
 from flyweight.training.parallel.tensors import fill
@@ -40,6 +41,8 @@ class State:
     """What the guard remembers: the losses that a spike is told by, and what was skipped in a row."""
     rope_theta: float | None = None
     """Base of the rotary positions in the last step; the model's own where it is not on record."""
+    average: dict[str, Any] | None = None
+    """What the weights are an average of, where they are one: `kind` (mean or ema), `clocks`, of an ema `half_life`."""
     format: int = layout.CHECKPOINT_FORMAT
 
 
@@ -133,9 +136,15 @@ def load_weights(decoder: Decoder, weights: Mapping[str, Tensor]) -> None:
 
 
 def load_tensors(
-    path: Path, decoder: Decoder, optimizer: OptimizerByRole | None, float8: Float8Layers
+    path: Path,
+    decoder: Decoder,
+    optimizer: OptimizerByRole | None,
+    float8: Float8Layers,
+    average: WeightAverage,
 ) -> None:
-    """Fill the decoder, its FP8 scaling, and the optimizer where given, from a checkpoint.
+    """Fill the decoder, its FP8 scaling, the average of its weights, and the optimizer where given, from a checkpoint.
+
+    An average that the checkpoint does not have begins with its weights.
 
     Raises:
         UserError: a file is missing or damaged, or holds another model.
@@ -154,3 +163,5 @@ def load_tensors(
         optimizer.load_state_tensors(read_tensors(path / layout.OPTIMIZER_FILE))
     if (path / layout.FLOAT8_FILE).exists():
         float8.load_state_tensors(read_tensors(path / layout.FLOAT8_FILE))
+    kept = average.half_life and (path / layout.AVERAGE_FILE).exists()
+    average.load_state_tensors(read_tensors(path / layout.AVERAGE_FILE) if kept else {})

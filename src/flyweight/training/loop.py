@@ -16,6 +16,7 @@ from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, V
 from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
 from flyweight.training.accounting import Accounts, Window
+from flyweight.training.averaging import WeightAverage
 from flyweight.training.checkpoint import (
     State,
     checkpoint_path,
@@ -87,6 +88,7 @@ class Trainer:
         if plan.parallel == "fsdp":
             self.float8.keep_no_cast()
         self.objective = SpreadObjective(objective, plan.parallel, ranks)
+        self.average = WeightAverage(self.decoder, recipe.execution.ema_half_life)
         self.stand_at(start)
         self._flops = {
             segment.sequence_length: flops_per_token(recipe.model, segment.sequence_length)
@@ -101,10 +103,13 @@ class Trainer:
         self.optimizer = self._new_optimizer(self._optimizer_kind(self.step.clock))
         if start.checkpoint is not None and start.state is not None:
             same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
-            load_tensors(start.checkpoint, self.decoder, self.optimizer if same else None, self.float8)
+            load_tensors(
+                start.checkpoint, self.decoder, self.optimizer if same else None, self.float8, self.average
+            )
         else:
             load_weights(self.decoder, self._first_weights(start))
             self.float8.reset()
+            self.average.reset()
         self.guard.restore(start.state.guard if start.state and not start.from_other_run else {})
         kept = start.state.rope_theta if start.state and not start.from_other_run else None
         self.decoder.rope_theta = kept or self._rope_theta(self.step.clock)
@@ -331,6 +336,7 @@ class Trainer:
             return False
         self.optimizer.step(rates, training.weight_decay.at(step.clock))
         self.float8.end_step()
+        self.average.took(step.tokens)
         window.cross_entropy.append(cross_entropy)
         window.z.append(z)
         window.grad_norm.append(norm)
@@ -425,7 +431,9 @@ class Trainer:
             guard=self.guard.to_dict(),
             rope_theta=self.decoder.rope_theta,
         )
-        files = tensors_to_save(self.decoder, self.optimizer, self.float8, self.ranks, copy=not wait)
+        files = tensors_to_save(
+            self.decoder, self.optimizer, self.float8, self.average, self.ranks, copy=not wait
+        )
 
         def write() -> None:
             save_checkpoint(self.run, state, self.recipe, self.corpus.tokenizer, files, self.ranks)

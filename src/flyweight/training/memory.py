@@ -28,6 +28,8 @@ class Memory:
     """float32; those that are there at that moment."""
     optimizer: int
     """The largest state among the optimizers of the run, float32."""
+    average: int
+    """The moving average of the weights, float32; 0 where none is kept."""
     compute_copies: int
     """Copies of the matrices for the products: bfloat16, or FP8 in two layouts; 0 in float32."""
     activations: int
@@ -54,6 +56,7 @@ class Memory:
             self.weights
             + self.gradients
             + self.optimizer
+            + self.average
             + self.compute_copies
             + self.activations
             + self.readout
@@ -86,6 +89,7 @@ def step_memory(recipe: Recipe, carried: Carried, sequences: int, length: int, p
         weights=FLOAT32 * parameters,
         gradients=gradients,
         optimizer=state,
+        average=FLOAT32 * parameters if recipe.execution.ema_half_life else 0,
         compute_copies=at_loss,
         activations=kept,
         readout=_loss_bytes(model, tokens, carried),
@@ -182,7 +186,7 @@ def _laid_out(memory: Memory, model: Model, carried: Carried, *, accumulates: bo
         return memory
     counts = parameter_counts(model)
     together = 2 * counts["per_block"] + counts["embedding"] + counts["lm_head"]
-    cut = ["weights", "optimizer"]
+    cut = ["weights", "optimizer", "average"]
     if not accumulates or memory.moment == "update":
         cut.append("gradients")
     parts = {name: -(-getattr(memory, name) // carried.devices) for name in cut}

@@ -17,6 +17,7 @@ from flyweight.base import ToldByAnother, UserError, atomic_folder
 from flyweight.events import CheckpointSaved
 from flyweight.inference import layout
 from flyweight.model import Decoder
+from flyweight.training.averaging import WeightAverage
 from flyweight.training.optimizers import OptimizerByRole
 from flyweight.training.parallel import Ranks
 from flyweight.training.precision import Float8Layers
@@ -26,7 +27,13 @@ Files = dict[str, dict[str, Tensor]]
 
 
 def tensors_to_save(
-    decoder: Decoder, optimizer: OptimizerByRole, float8: Float8Layers, ranks: Ranks, *, copy: bool
+    decoder: Decoder,
+    optimizer: OptimizerByRole,
+    float8: Float8Layers,
+    average: WeightAverage,
+    ranks: Ranks,
+    *,
+    copy: bool,
 ) -> Files:
     """All tensors of a checkpoint in host memory; of several ranks, those that this one writes.
 
@@ -34,6 +41,7 @@ def tensors_to_save(
         decoder: its weights.
         optimizer: its state.
         float8: its scaling.
+        average: of its weights, if one is kept.
         ranks: all processes of the run.
         copy: also of what lies in host memory already: training may then go on.
     """
@@ -41,6 +49,7 @@ def tensors_to_save(
         layout.MODEL_FILE: decoder.state_dict(),
         layout.OPTIMIZER_FILE: optimizer.state_tensors(),
         layout.FLOAT8_FILE: float8.state_tensors(),
+        layout.AVERAGE_FILE: average.state_tensors(),
     }
     if ranks.alone:
         return {

@@ -15,6 +15,9 @@ Parallel = Literal["none", "ddp", "fsdp"]
 REPLICATED_BYTES = 16
 """A parameter with its gradient and the two moments of AdamW, in float32."""
 
+AVERAGE_BYTES = 4
+"""A parameter in the moving average of the weights, where one is kept."""
+
 REPLICATED_SHARE = 0.5
 """Of a device's memory that these may take; activations need the rest."""
 
@@ -32,7 +35,8 @@ def choose_parallel(recipe: Recipe, device: torch.device, world_size: int) -> tu
         return wanted, f"{world_size} processes: {_WORDS[wanted]}, as the recipe says"
     if device.type != "cuda":
         return "ddp", f"{world_size} processes: {_WORDS['ddp']}"
-    need = REPLICATED_BYTES * parameter_counts(recipe.model)["total"]
+    average = AVERAGE_BYTES if recipe.execution.ema_half_life else 0
+    need = (REPLICATED_BYTES + average) * parameter_counts(recipe.model)["total"]
     room = torch.cuda.get_device_properties(device).total_memory
     chosen: Parallel = "ddp" if need <= REPLICATED_SHARE * room else "fsdp"
     return chosen, (
