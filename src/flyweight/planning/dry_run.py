@@ -32,6 +32,7 @@ from flyweight.training import ExecutionPlan, Sinks, rates_by_role
 from flyweight.training.folder import Start
 from flyweight.training.loop import Trainer
 from flyweight.training.plan import apply_plan, carried_out, resolve_plan
+from flyweight.training.save_run import save
 from flyweight.training.tiers import without_compiling
 
 Progress = Callable[[str, float], None]
@@ -245,7 +246,7 @@ class _Rehearsal:
         trainer = self.trainer
         trainer.step = trainer.schedule.step(0)  # its place in the order is known without a walk
         begin = time.perf_counter()
-        size = _size(trainer.save())
+        size = _size(save(trainer))
         if size >= self.checkpoint_bytes:
             self.checkpoint_bytes, self.save_seconds = size, time.perf_counter() - begin
 

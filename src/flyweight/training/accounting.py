@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
-from flyweight.events import RunFinished
+from flyweight.curriculum import Step
+from flyweight.events import RunFinished, StepDone
+from flyweight.model import Role
 from flyweight.training.energy import EnergyMeter
 from flyweight.training.parallel.ranks import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from flyweight.training.loop import Trainer
 
 
 @dataclass
@@ -123,3 +129,31 @@ def _passed(begin: float | None, end: float | None) -> float | None:
 
 def _joules(meter: EnergyMeter | None) -> float | None:
     return None if meter is None else meter.joules()
+
+
+def step_done(trainer: Trainer, step: Step, rates: dict[Role, float], window: Window) -> StepDone:
+    """The line of the log about the steps since the last one, means over them; `step` is the last of them."""
+    training = trainer.recipe.training
+    loss = float(torch.stack(window.cross_entropy).sum()) / window.targets
+    seconds = time.perf_counter() - window.since  # after the line above, which waits for the device
+    trainer.accounts.add(window, seconds)
+    end = trainer.schedule.step(step.step + 1)
+    return StepDone(
+        step=end.step,
+        clock=end.clock,
+        loss=loss,
+        z_loss=float(torch.stack(window.z).sum()) / window.targets,
+        grad_norm=float(torch.stack(window.grad_norm).mean()),
+        learning_rate=rates[Role.HIDDEN],
+        weight_decay=training.weight_decay.at(step.clock),
+        z_loss_coefficient=training.z_loss.at(step.clock),
+        rope_theta=training.rope_theta.at(step.clock) if training.rope_theta else None,
+        batch_size=step.batch_size,
+        sequence_length=step.sequence_length,
+        seconds=seconds,
+        tokens_per_second=window.positions / seconds,
+        share_of_peak=trainer.accounts.share_of_peak(window.flops, seconds),
+        realised=trainer.order.realised(end.sequence),
+        data_seconds=window.data_seconds,
+        joules=trainer.accounts.joules(window.joules),
+    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -11,21 +9,12 @@ import torch
 from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Batch, Journal, Order, OrderState, Step, read_batch, trial_batch
-from flyweight.evaluation import BitsPerByte
-from flyweight.events import CheckpointSaved, Sampled, StageEntered, StepDone, Validated
+from flyweight.events import CheckpointSaved, StageEntered
 from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
-from flyweight.training.accounting import Accounts, Window
+from flyweight.training.accounting import Accounts, Window, step_done
 from flyweight.training.averaging import WeightAverage
-from flyweight.training.checkpoint import (
-    State,
-    checkpoint_path,
-    is_saved,
-    load_tensors,
-    load_weights,
-    prune_checkpoints,
-    save_checkpoint,
-)
+from flyweight.training.checkpoint import is_saved, load_tensors, load_weights
 from flyweight.training.energy import EnergyMeter
 from flyweight.training.folder import Start
 from flyweight.training.guard import Guard
@@ -46,10 +35,11 @@ from flyweight.training.plan import ExecutionPlan
 from flyweight.training.precision import convert_to_float8
 from flyweight.training.read_ahead import ReadAhead
 from flyweight.training.recovery import roll_back, settle
-from flyweight.training.saving import Saver, tensors_to_save
+from flyweight.training.save_run import save
+from flyweight.training.saving import Saver
 from flyweight.training.sinks import Sinks
 from flyweight.training.tiers import accelerate
-from flyweight.training.validation import measure_held_out, write_sample
+from flyweight.training.validation import validate
 
 
 class Trainer:
@@ -225,10 +215,10 @@ class Trainer:
                 continue
             if self.validation_is_due and not self.finished and not interruption.requested:
                 with interruption.breaking_off():  # the attempt that goes on from here makes up for it
-                    self.validate()
+                    validate(self)
                 self.decoder.train()
             if saving and not self.finished:
-                self.save(milestone, wait=not execution.async_checkpoints)
+                save(self, milestone, wait=not execution.async_checkpoints)
             window.go_on(paused)
         if window.targets:
             before = self.schedule.step(self.step.step - 1)
@@ -282,7 +272,7 @@ class Trainer:
             self.saver.finish()
             saved = self.ranks.from_main(lambda: is_saved(self.run, step.clock))
             if step.step and not saved and self.is_sound():
-                self.save()
+                save(self)
             raise
         assert batch is not None
         return batch
@@ -347,57 +337,7 @@ class Trainer:
 
     def _log(self, step: Step, rates: dict[Role, float], window: Window) -> None:
         """Emit the mean over the steps since the last line; `step` is the last of them."""
-        training = self.recipe.training
-        loss = float(torch.stack(window.cross_entropy).sum()) / window.targets
-        seconds = time.perf_counter() - window.since  # after the line above, which waits for the device
-        self.accounts.add(window, seconds)
-        end = self.schedule.step(step.step + 1)
-        self.sinks.emit(
-            StepDone(
-                step=end.step,
-                clock=end.clock,
-                loss=loss,
-                z_loss=float(torch.stack(window.z).sum()) / window.targets,
-                grad_norm=float(torch.stack(window.grad_norm).mean()),
-                learning_rate=rates[Role.HIDDEN],
-                weight_decay=training.weight_decay.at(step.clock),
-                z_loss_coefficient=training.z_loss.at(step.clock),
-                rope_theta=training.rope_theta.at(step.clock) if training.rope_theta else None,
-                batch_size=step.batch_size,
-                sequence_length=step.sequence_length,
-                seconds=seconds,
-                tokens_per_second=window.positions / seconds,
-                share_of_peak=self.accounts.share_of_peak(window.flops, seconds),
-                realised=self.order.realised(end.sequence),
-                data_seconds=window.data_seconds,
-                joules=self.accounts.joules(window.joules),
-            )
-        )
-
-    def validate(self, full: bool = False) -> dict[str, BitsPerByte]:
-        """Measure bits per byte on each source's held-out text, and let the model write a little."""
-        begin = time.perf_counter()
-        limit = None if full else self.recipe.evaluation.tokens
-        length, precision = self.step.sequence_length, self.plan.precision
-        with self.objective.gathered():  # every rank measures all of it: they stay in step
-            results = measure_held_out(self.decoder, self.corpus, precision, length, limit)
-        self.sinks.emit(
-            Validated(
-                step=self.step.step,
-                clock=self.step.clock,
-                bits_per_byte={name: result.bits_per_byte for name, result in results.items()},
-                loss={name: result.loss for name, result in results.items()},
-                full=full,
-                seconds=time.perf_counter() - begin,
-            )
-        )
-        if self.step.step:
-            seed, clock = self.recipe.seed, self.step.clock
-            with self.objective.gathered():
-                text = write_sample(self.decoder, self.corpus, precision, length, seed, clock, self.ranks)
-            self.sinks.emit(Sampled(self.step.clock, "", text))
-        self.accounts.validation_seconds += time.perf_counter() - begin
-        return results
+        self.sinks.emit(step_done(self, step, rates, window))
 
     def is_sound(self) -> bool:
         """Whether every weight is finite, on every rank."""
@@ -407,45 +347,6 @@ class Trainer:
     def _saved(self, event: CheckpointSaved) -> None:
         self.accounts.checkpoint_seconds += event.held_seconds
         self.sinks.emit(event)
-
-    def save(self, milestone: bool = False, wait: bool = True) -> Path:
-        """Write a checkpoint at the clock, then delete what is no longer to be kept; return its folder.
-
-        Without `wait`, both happen in the background.
-        """
-        begin = time.perf_counter()
-        self.saver.finish()
-        if not self.is_sound():
-            raise UserError(
-                f"the weights are no longer finite at {self.step.clock:,} tokens, so they are not saved; earlier "
-                f"checkpoints are kept."
-            )
-        state = State(
-            clock=self.step.clock,
-            step=self.step.step,
-            sequence=self.step.sequence,
-            optimizer=self.optimizer.kind,
-            corpus=self.corpus.fingerprint,
-            milestone=milestone,
-            order=asdict(self.order.state(self.step.sequence)),
-            guard=self.guard.to_dict(),
-            rope_theta=self.decoder.rope_theta,
-        )
-        files = tensors_to_save(
-            self.decoder, self.optimizer, self.float8, self.average, self.ranks, copy=not wait
-        )
-
-        def write() -> None:
-            save_checkpoint(self.run, state, self.recipe, self.corpus.tokenizer, files, self.ranks)
-            if self.ranks.main:
-                prune_checkpoints(self.run, self.recipe.execution.keep_checkpoints)
-
-        path = checkpoint_path(self.run, state.clock)
-        event = CheckpointSaved(state.step, state.clock, str(path.relative_to(self.run)), milestone, 0.0)
-        self.saver.start(write, event, begin)
-        if wait:
-            self.saver.finish()
-        return path
 
 
 def _passes(interval: int, before: Step, after: Step) -> bool:

@@ -19,6 +19,7 @@ from flyweight.recipe import format_tokens
 from flyweight.training.checkpoint import delete_checkpoint, load_state, rewrite_state
 from flyweight.training.folder import Start
 from flyweight.training.guard import Verdict
+from flyweight.training.save_run import save
 
 if TYPE_CHECKING:
     from flyweight.training.loop import Trainer
@@ -72,7 +73,7 @@ def roll_back(trainer: Trainer, reason: str) -> None:
         path, state = start.checkpoint, replace(start.state, order=order, guard=trainer.guard.to_dict())
         trainer.ranks.from_main(lambda: rewrite_state(path, state))
     else:
-        trainer.save()
+        save(trainer)
     trainer.sinks.emit(
         RolledBack(
             step=trainer.step.step,

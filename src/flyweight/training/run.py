@@ -27,7 +27,9 @@ from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
 from flyweight.training.parallel import Ranks, is_loss, join_ranks
 from flyweight.training.plan import apply_plan, frozen_plan, spread_plan, with_muon_methods
+from flyweight.training.save_run import save
 from flyweight.training.sinks import Sink, Sinks, standard_sinks
+from flyweight.training.validation import validate
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,11 @@ def _attempt(
             missed = ranks.from_main(lambda: due and not _has_validation(run, clock))
             if start.state is None or start.from_other_run or missed:
                 with interruption.breaking_off():
-                    trainer.validate()
+                    validate(trainer)
             trainer.train(interruption, stop_after)
             trainer.saver.finish()
             if not ranks.from_main(lambda: is_saved(run, trainer.step.clock)):
-                trainer.save()
+                save(trainer)
             measured = interruption.requested or ranks.from_main(
                 lambda: _has_validation(run, trainer.step.clock, full=True)
             )
@@ -139,7 +141,7 @@ def _attempt(
                 with (
                     interruption.breaking_off()
                 ):  # the run is finished and saved; the next attempt measures it
-                    trainer.validate(full=True)
+                    validate(trainer, full=True)
             reason = "finished" if trainer.finished else "interrupted"
             together = True
         except Exception as error:

@@ -3,17 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from flyweight.base import derive_seed
 from flyweight.corpus import OpenCorpus, TextTokenizer
 from flyweight.evaluation import BitsPerByte, bits_per_byte
+from flyweight.events import Sampled, Validated
 from flyweight.inference import DecoderModel, Precision, generate
 from flyweight.model import Decoder, KVCache
 from flyweight.training.parallel import ALONE, Ranks
 from flyweight.training.tiers import uncompiled
+
+if TYPE_CHECKING:
+    from flyweight.training.loop import Trainer
+
+
+def validate(trainer: Trainer, full: bool = False) -> dict[str, BitsPerByte]:
+    """Measure bits per byte on each source's held-out text, and let the model write a little."""
+    begin = time.perf_counter()
+    limit = None if full else trainer.recipe.evaluation.tokens
+    length, precision = trainer.step.sequence_length, trainer.plan.precision
+    with trainer.objective.gathered():  # every rank measures all of it: they stay in step
+        results = measure_held_out(trainer.decoder, trainer.corpus, precision, length, limit)
+    trainer.sinks.emit(
+        Validated(
+            step=trainer.step.step,
+            clock=trainer.step.clock,
+            bits_per_byte={name: result.bits_per_byte for name, result in results.items()},
+            loss={name: result.loss for name, result in results.items()},
+            full=full,
+            seconds=time.perf_counter() - begin,
+        )
+    )
+    if trainer.step.step:
+        seed, clock = trainer.recipe.seed, trainer.step.clock
+        with trainer.objective.gathered():
+            text = write_sample(
+                trainer.decoder, trainer.corpus, precision, length, seed, clock, trainer.ranks
+            )
+        trainer.sinks.emit(Sampled(trainer.step.clock, "", text))
+    trainer.accounts.validation_seconds += time.perf_counter() - begin
+    return results
 
 
 def measure_held_out(
