@@ -53,8 +53,8 @@ def test_what_is_left_out_of_a_line_is_no_part_of_its_energy() -> None:
 
 def test_utilisation_is_arithmetic_over_what_the_device_could_have_done() -> None:
     accounts = Accounts(peak_flops=100.0)
-    accounts.add(Window(None, 0.0, None, targets=30, flops=80.0, data_seconds=0.25), 2.0)
-    accounts.add(Window(None, 0.0, None, targets=10, flops=40.0), 1.0)
+    accounts.add(Window(None, 0.0, None, targets=27, positions=30, flops=80.0, data_seconds=0.25), 2.0)
+    accounts.add(Window(None, 0.0, None, targets=9, positions=10, flops=40.0), 1.0)
     end = accounts.finished(7, 40, "finished", 4.0)
     assert end.share_of_peak == pytest.approx(120 / 3 / 100)
     assert (end.tokens, end.training_seconds, end.data_seconds, end.joules) == (40, 3.0, 0.25, None)
@@ -74,7 +74,7 @@ def interrupted(recipe, corpus, tmp_path_factory) -> Path:
 
 
 class _metered:
-    def __init__(self, device) -> None:
+    def __init__(self, device, *, first) -> None:
         self.meter = Joules()
 
     def __enter__(self) -> Joules:
