@@ -217,7 +217,9 @@ def _loss_bytes(model: Model, tokens: int, carried: Carried) -> int:
     weight, hidden = model.vocab_size * model.hidden_size, tokens * model.hidden_size
     always = FLOAT32 * weight + compute * hidden + (compute * (weight + hidden) if mixed else 0)
     steady = FLOAT32 + (compute if mixed else 0)  # softmax, and its gradient as the products want it
-    beginning = (2 if several else 1) * FLOAT32 + (compute if mixed else 0) * (2 if several else 1)
+    # The next chunk's logits are made while the gradient of the one before is there.
+    logits, before = FLOAT32 + (compute if mixed else 0), compute if mixed else FLOAT32
+    beginning = logits + (before if several else 0)
     return always + max(
         chunk * beginning,
         chunk * steady + compute * weight,
