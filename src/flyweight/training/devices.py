@@ -3,13 +3,13 @@
 Datasheets often print twice the number, for matrices of which half is zero; GeForce boards sum float16 products in
 float16 twice as fast as in float32. Neither is what training does, so neither is here.
 
-Each figure was compared on 2026-11-22 with public tables that quote the vendor's; of GeForce boards it is twice what their
-CUDA cores do in float32, which those tables say of the 3090, 4080 and 4090. A board whose figure could not be compared is
-not here.
+Each figure was compared on 2026-11-22 with public tables that quote the vendor's; of GeForce boards it is twice what
+their CUDA cores do in float32, which those tables say of the 3090, 4080 and 4090. A board whose figure could not be
+compared is not here.
 
-Not here either: devices without bfloat16 units (V100, T4), on which we compute in float32; boards of which the vendor gives
-no such number (A10G); parts of a GPU (MIG); laptops' GPUs, whose clocks depend on the laptop. For all of these, and
-for CPUs, a matrix product is measured instead.
+Not here either: devices without bfloat16 units (V100, T4), on which we compute in float32; boards of which the vendor
+gives no such number (A10G); parts of a GPU (MIG); laptops' GPUs, whose clocks depend on the laptop. For all of these,
+and for CPUs, a matrix product is measured instead.
 """
 
 from __future__ import annotations
