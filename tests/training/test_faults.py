@@ -12,6 +12,7 @@ from pathlib import Path
 import faulty_child
 import pytest
 from test_run import STEP, assert_same_bits, changed, losses, weights
+from training_setup import CHANGES_ON_THE_WAY
 
 from flyweight.base import UserError
 from flyweight.corpus import open_corpus, prepare, shards
@@ -59,9 +60,7 @@ def faulty(recipe) -> Recipe:
     return changed(
         recipe,
         training={
-            "batch_size": [{"at": 0, "value": 4}, {"at": 8 * STEP, "value": 6}],
-            "sequence_length": [{"at": 0, "value": 32}, {"at": 14 * STEP, "value": 48}],
-            "optimizer": [{"at": 0, "kind": "adamw"}, {"at": 12 * STEP, "kind": "muon"}],
+            **CHANGES_ON_THE_WAY,
             "guard": {"rollback_after": 2, "most_rollbacks": 9, "spike": "ignore"},
         },
         execution={"checkpoint_every": 3 * STEP, "keep_checkpoints": 9},

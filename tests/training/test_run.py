@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_setup import make_recipe
+from training_setup import CHANGES_ON_THE_WAY, STEP, make_recipe
 
 from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
@@ -20,8 +20,6 @@ from flyweight.inference import list_checkpoints
 from flyweight.recipe import Recipe, recipe_from_dict
 from flyweight.training import train
 from flyweight.training.folder import write_recipe
-
-STEP = 4 * 32
 
 
 def changed(recipe: Recipe, **sections) -> Recipe:
@@ -55,11 +53,7 @@ def eventful(recipe) -> Recipe:
     """Batch, sequence length and optimizer change on the way; checkpoints every three steps or so."""
     return changed(
         recipe,
-        training={
-            "batch_size": [{"at": 0, "value": 4}, {"at": 8 * STEP, "value": 6}],
-            "sequence_length": [{"at": 0, "value": 32}, {"at": 14 * STEP, "value": 48}],
-            "optimizer": [{"at": 0, "kind": "adamw"}, {"at": 12 * STEP, "kind": "muon"}],
-        },
+        training=CHANGES_ON_THE_WAY,
         execution={"checkpoint_every": 3 * STEP},
         evaluation={"every": 7 * STEP},
     )

@@ -11,6 +11,15 @@ from flyweight.recipe import Recipe, recipe_from_dict
 TEXT = """the a small model learns from text that people wrote and reads one word after another"""
 WORDS = TEXT.split()
 
+STEP = 4 * 32
+"""Tokens of the first steps."""
+CHANGES_ON_THE_WAY = {
+    "batch_size": [{"at": 0, "value": 4}, {"at": 8 * STEP, "value": 6}],
+    "sequence_length": [{"at": 0, "value": 32}, {"at": 14 * STEP, "value": 48}],
+    "optimizer": [{"at": 0, "kind": "adamw"}, {"at": 12 * STEP, "kind": "muon"}],
+}
+"""For the section on training: batch, sequence length and optimizer change."""
+
 
 def write_documents(path: Path, seed: int, count: int = 300) -> None:
     rng = random.Random(seed)
