@@ -250,17 +250,18 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(make_recipe(folder, "none"), folder / "corpus")
+        recipe = make_recipe(folder, "none")
+        hardware = {
+            "cpu": resolve_plan(recipe).hardware,
+            "machine": platform.machine(),
+            "torch": torch.__version__,
+        }
+        prepare(recipe, folder / "corpus")
         rows: dict[str, Any] = {}
         for fault in words.only:
             rows[fault] = measure(fault, folder)
             print(fault, json.dumps(rows[fault]), flush=True)
     if words.out:
-        hardware = {
-            "cpu": resolve_plan(make_recipe(folder, "none").execution).hardware,
-            "machine": platform.machine(),
-            "torch": torch.__version__,
-        }
         settings = {"steps": STEPS, "checkpoint_every_steps": EVERY, "fault_after_step": AT}
         write_json(words.out, {"hardware": hardware, "settings": settings, "faults": rows})
 
