@@ -3,7 +3,8 @@
     python benchmarks/loss.py --threads 1 --out benchmarks/results/NAME.json
 
 8 x 512 positions of width 192, 4,096 entries, products in bfloat16. All take turns; the first two turns do not count.
-Each sum of the cross-entropy stands beside the one computed in float64. torch's `linear_cross_entropy` exists from 2.13 on.
+Each sum of the cross-entropy stands beside the one computed in float64. torch's `linear_cross_entropy` exists from
+2.13 on.
 """
 
 from __future__ import annotations
