@@ -27,8 +27,8 @@ from flyweight.inference import choose_precision, pick_device
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe, load_recipe, recipe_from_dict
 from flyweight.training import versions
+from flyweight.training.hardware import hardware_name
 from flyweight.training.optimizers import Muon, measured_methods, methods_to_plain, muon_rows
-from flyweight.training.plan import _hardware
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 CASES = (
@@ -139,7 +139,7 @@ def main() -> None:
     device = pick_device(options.device)
     precision = choose_precision(options.precision, device)
     result: dict[str, Any] = {
-        "hardware": _hardware(device),
+        "hardware": hardware_name(device),
         "threads": options.threads,
         "versions": versions(),
         "precision": precision,

@@ -45,9 +45,10 @@ from flyweight.inference import autocast
 from flyweight.model import flops_per_token
 from flyweight.recipe import Recipe, load_recipe, recipe_from_dict
 from flyweight.training.folder import open_run
+from flyweight.training.hardware import measure_peak
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
-from flyweight.training.plan import apply_plan, measure_peak, resolve_plan
+from flyweight.training.plan import apply_plan, resolve_plan
 from flyweight.training.run import versions
 from flyweight.training.sinks import Sinks
 

@@ -1,5 +1,6 @@
 """The recipe: one file that is the whole run, and timelines over the token clock."""
 
+from flyweight.recipe.execution import Execution, Float8
 from flyweight.recipe.frozen import EXECUTION
 from flyweight.recipe.loading import (
     all_keys,
@@ -16,7 +17,6 @@ from flyweight.recipe.schema import (
     Corpus,
     Evaluation,
     EvaluationSet,
-    Execution,
     Model,
     Parametrization,
     Recipe,
@@ -36,6 +36,7 @@ __all__ = [
     "Evaluation",
     "EvaluationSet",
     "Execution",
+    "Float8",
     "Guard",
     "Knot",
     "Model",

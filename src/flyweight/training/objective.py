@@ -5,7 +5,7 @@ positions of a 4,096-word vocabulary are 64 MB, of a 129,280-word one 2 GB. Here
 at a time, and the gradient is taken in the same pass, so that nothing is kept or computed again.
 
 torch's own `linear_cross_entropy` (2.13 on) does the same without a z-loss; at GPT-S-5M's shape on a CPU it took
-1.7 times as long as the passes below and summed in bfloat16 (docs/log.md, 2026-11-22), so it is not used.
+1.8 times as long as the passes below and summed in bfloat16 (docs/log.md, 2026-11-22), so it is not used.
 """
 
 from __future__ import annotations

@@ -7,8 +7,6 @@ with the plan it started with ends with the same weights as one that was never i
 from __future__ import annotations
 
 import os
-import platform
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -22,11 +20,10 @@ from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Schedule
 from flyweight.inference import Precision, choose_precision, layout, pick_device
 from flyweight.model import AttentionKernel, Decoder
-from flyweight.recipe import Recipe
-from flyweight.recipe.schema import Float8
+from flyweight.recipe import Float8, Recipe
 from flyweight.training.activations import Carried
-from flyweight.training.devices import bfloat16_peak
 from flyweight.training.document_tiers import DOCUMENT_REASONS, choose_document_attention
+from flyweight.training.hardware import hardware_name, known_or_measured_peak
 from flyweight.training.objective import chunk_logits
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
 from flyweight.training.optimizers.muon_methods import most_stacked_bytes
@@ -109,7 +106,7 @@ def resolve_plan(recipe: Recipe) -> ExecutionPlan:
         deterministic=execution.deterministic,
         peak_flops=peak,
         peak_from=peak_from,
-        hardware=_hardware(device),
+        hardware=hardware_name(device),
     )
     attention, about_attention = _attention(recipe, precision, device)
     compiled, why = choose_compile(recipe, device, plan.peak_flops)
@@ -327,50 +324,3 @@ def apply_plan(plan: ExecutionPlan) -> None:
         # cuBLAS needs it for the same sums every time, and reads it when CUDA starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(plan.deterministic)
-
-
-def known_or_measured_peak(device: torch.device, precision: Precision) -> tuple[float, str]:
-    """Operations a second, and where that is from: the vendor's figure where we know it, else a product."""
-    if device.type == "cuda" and precision == "bfloat16":
-        known = bfloat16_peak(torch.cuda.get_device_name(device))
-        if known is not None:
-            return known
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    return measure_peak(device, dtype), "a matrix product measured here"
-
-
-def measure_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """The best rate of a few large products, in floating-point operations a second."""
-    size = 8192 if device.type == "cuda" else 1536
-    a = torch.randn(size, size, device=device, dtype=dtype)
-    best = 0.0
-    for _ in range(6):
-        _synchronise(device)
-        begin = time.perf_counter()
-        torch.mm(a, a)
-        _synchronise(device)
-        best = max(best, 2 * size**3 / (time.perf_counter() - begin))
-    return best
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def _hardware(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    cpu = platform.processor() or platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                cpu = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    threads = torch.get_num_threads()
-    name = f"{cpu}, {threads} thread" + ("s" if threads > 1 else "")
-    return f"Apple GPU ({name})" if device.type == "mps" else name
