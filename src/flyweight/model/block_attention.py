@@ -51,25 +51,42 @@ def weights_per_head(length: int) -> int:
 
 
 class _Heads:
-    """Views of the operator's tensors, block by block."""
+    """Views of the operator's tensors, block by block; queries and results lie with each block in one piece."""
 
     def __init__(self, query: Tensor, keys: Tensor) -> None:
         self.batch, self.heads, self.length, self.size = query.shape
-        self.groups = self.batch * keys.shape[1]
-        self.group = self.heads // keys.shape[1]
+        self.key_heads = keys.shape[1]
+        self.groups = self.batch * self.key_heads
+        self.group = self.heads // self.key_heads
 
-    def queries(self, x: Tensor, block: _Block) -> Tensor:
-        """The block's rows of `x` (B, H, T, C), as (B*K, G*rows, C)."""
-        grouped = x.reshape(self.groups, self.group, self.length, self.size)
-        return grouped[:, :, block.start : block.stop].reshape(self.groups, -1, self.size)
+    def gather(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        """`x` (B, H, T, C) times `scale`, block after block, B*H*T*C numbers."""
+        flat = x.new_empty(x.numel())
+        for block in _blocks(self.length):
+            source = self._cut(x, block)
+            torch.mul(source, scale, out=self.rows(flat, block).view(source.shape))
+        return flat
 
-    def put(self, target: Tensor, rows: Tensor, block: _Block) -> None:
-        """Write a block's rows back into `target` (B*K, G, T, C)."""
-        target[:, :, block.start : block.stop] = rows.view(self.groups, self.group, -1, self.size)
+    def scatter(self, flat: Tensor) -> Tensor:
+        """What lies block after block, as (B, H, T, C)."""
+        result = flat.new_empty(self.batch, self.heads, self.length, self.size)
+        for block in _blocks(self.length):
+            target = self._cut(result, block)
+            target.copy_(self.rows(flat, block).view(target.shape))
+        return result
 
-    def keys(self, x: Tensor, block: _Block) -> Tensor:
-        """What the block sees of `x` (B, K, T, C), as (B*K, stop, C)."""
-        return x.reshape(self.groups, self.length, self.size)[:, : block.stop]
+    def _cut(self, x: Tensor, block: _Block) -> Tensor:
+        return x.unflatten(1, (self.key_heads, self.group))[..., block.start : block.stop, :]
+
+    def rows(self, flat: Tensor, block: _Block) -> Tensor:
+        """A block of what `gather` gave, (B*K, G*rows, C)."""
+        size = self.groups * self.group * self.size
+        part = flat[size * block.start : size * block.stop]
+        return part.view(self.groups, self.group * (block.stop - block.start), self.size)
+
+    def keys(self, x: Tensor) -> Tensor:
+        """Keys or values (B, K, T, C) as (B*K, T, C)."""
+        return x.reshape(self.groups, self.length, self.size)
 
     def weights(self, flat: Tensor, block: _Block) -> Tensor:
         """The block's part of the weights, (B*K, G*rows, stop)."""
@@ -78,7 +95,7 @@ class _Heads:
         part = flat[scale * block.place : scale * (block.place + count)]
         return part.view(self.groups, self.group * (block.stop - block.start), block.stop)
 
-    def mask(self, scores: Tensor, block: _Block, mask: Tensor | None) -> None:
+    def mask(self, scores: Tensor, block: _Block, mask: Tensor | None, above: Tensor) -> None:
         """Take what a query does not see out of `scores`: the keys after it, where there is no mask."""
         rows = block.stop - block.start
         if mask is not None:
@@ -86,8 +103,7 @@ class _Heads:
             scores.view(self.batch, -1, rows, block.stop).add_(part)
             return
         square = scores.view(self.groups, self.group, rows, block.stop)[..., block.start :]
-        above = torch.full((rows, rows), float("-inf"), dtype=scores.dtype, device=scores.device).triu_(1)
-        square += above
+        square += above[:rows, :rows]
 
 
 @torch.library.custom_op("flyweight::block_attention", mutates_args=())
@@ -95,16 +111,17 @@ def _forward(
     query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     heads = _Heads(query, keys)
-    result = query.new_empty(heads.groups, heads.group, heads.length, heads.size)
+    queries, keys, values = heads.gather(query, scale), heads.keys(keys), heads.keys(values)
+    above = torch.full((BLOCK, BLOCK), float("-inf"), dtype=query.dtype, device=query.device).triu_(1)
+    result = torch.empty_like(queries)
     flat = query.new_empty(heads.groups * heads.group * weights_per_head(heads.length))
     for block in _blocks(heads.length):
-        rows = heads.queries(query, block) * scale
-        scores = torch.bmm(rows, heads.keys(keys, block).transpose(1, 2))
-        heads.mask(scores, block, mask)
+        scores = torch.bmm(heads.rows(queries, block), keys[:, : block.stop].transpose(1, 2))
+        heads.mask(scores, block, mask, above)
         weights = heads.weights(flat, block)
         torch.ops.aten._softmax.out(scores, -1, False, out=weights)
-        heads.put(result, torch.bmm(weights, heads.keys(values, block)), block)
-    return result.view(query.shape), flat
+        torch.bmm(weights, values[:, : block.stop], out=heads.rows(result, block))
+    return heads.scatter(result), flat
 
 
 @_forward.register_fake
@@ -120,22 +137,27 @@ def _backward(
     gradient: Tensor, query: Tensor, keys: Tensor, values: Tensor, flat: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     heads = _Heads(query, keys)
-    of_query = query.new_empty(heads.groups, heads.group, heads.length, heads.size)
-    # In float32 at least, since every block adds to the keys and values before it.
+    queries, gradients = heads.gather(query, scale), heads.gather(gradient)
+    all_keys, all_values = heads.keys(keys), heads.keys(values)
+    of_query = torch.empty_like(queries)
+    # In float32 at least, since every block adds to the keys and values before it. The last one meets them all.
     exact = torch.promote_types(query.dtype, torch.float32)
-    of_keys = torch.zeros(heads.groups, heads.length, heads.size, device=query.device, dtype=exact)
-    of_values = torch.zeros_like(of_keys)
-    for block in _blocks(heads.length):
-        rows, weights = heads.queries(query, block), heads.weights(flat, block)
-        upper = heads.queries(gradient, block)
-        of_values[:, : block.stop] += torch.bmm(weights.transpose(1, 2), upper)
-        of_weights = torch.bmm(upper, heads.keys(values, block).transpose(1, 2))
+    of_keys = of_values = all_keys
+    for block in reversed(list(_blocks(heads.length))):
+        weights, upper = heads.weights(flat, block), heads.rows(gradients, block)
+        of_weights = torch.bmm(upper, all_values[:, : block.stop].transpose(1, 2))
         of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-        heads.put(of_query, torch.bmm(of_scores, heads.keys(keys, block)), block)
-        of_keys[:, : block.stop] += torch.bmm(of_scores.transpose(1, 2), rows)
+        torch.bmm(of_scores, all_keys[:, : block.stop], out=heads.rows(of_query, block))
+        to_keys = torch.bmm(of_scores.transpose(1, 2), heads.rows(queries, block))
+        to_values = torch.bmm(weights.transpose(1, 2), upper)
+        if block.stop == heads.length:
+            of_keys, of_values = to_keys.to(exact), to_values.to(exact)
+        else:
+            of_keys[:, : block.stop] += to_keys
+            of_values[:, : block.stop] += to_values
     return (
-        of_query.mul_(scale).view(query.shape),
-        of_keys.mul_(scale).to(keys.dtype).view(keys.shape),
+        heads.scatter(of_query.mul_(scale)),
+        of_keys.to(keys.dtype).view(keys.shape),
         of_values.to(values.dtype).view(values.shape),
     )
 
@@ -150,9 +172,12 @@ def _(
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     query, keys, values, ctx.scale, _ = inputs
     ctx.save_for_backward(query, keys, values, output[1])
+    ctx.set_materialize_grads(False)  # nothing comes back for the weights, which are as large as all the rest
 
 
-def _gradients(ctx: Any, gradient: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, gradient: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if gradient is None:
+        return (None,) * 5
     query, keys, values, flat = ctx.saved_tensors
     return (*_backward(gradient, query, keys, values, flat, ctx.scale), None, None)
 

@@ -1,7 +1,8 @@
-"""The device that a run trains on: what it is called, and the most it computes."""
+"""The device that a run trains on: what it is called, the most it computes, and its host's memory."""
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import time
 from pathlib import Path
@@ -58,3 +59,27 @@ def hardware_name(device: torch.device) -> str:
     threads = torch.get_num_threads()
     name = f"{cpu}, {threads} thread" + ("s" if threads > 1 else "")
     return f"Apple GPU ({name})" if device.type == "mps" else name
+
+
+def keep_freed_memory(keep: bool = True) -> bool:
+    """Have malloc give out again what this process freed, and not return it to the system first; glibc only.
+
+    Each step allocates what the last one freed. By itself glibc maps every tensor above 32 MiB anew, and the system
+    then clears it page by page as it is first written: a tenth of the time of a step on a CPU (docs/log.md,
+    2026-11-22). The price is that memory of the largest step stays with the process until it ends.
+
+    Args:
+        keep: False for what glibc does by itself after some steps.
+
+    Returns:
+        Whether it could be set.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    trim_threshold, mmap_threshold, most_mapped = -1, -3, -4  # M_* of malloc.h
+    if keep:
+        wanted = {most_mapped: 0, trim_threshold: 2**31 - 1}
+    else:
+        wanted = {most_mapped: 65536, mmap_threshold: 2**25, trim_threshold: 2**26}
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(key, value) == 1 for key, value in wanted.items()])

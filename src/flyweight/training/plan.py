@@ -23,7 +23,7 @@ from flyweight.model import AttentionKernel, Decoder
 from flyweight.recipe import Float8, Recipe
 from flyweight.training.activations import Carried
 from flyweight.training.document_tiers import DOCUMENT_REASONS, choose_document_attention
-from flyweight.training.hardware import hardware_name, known_or_measured_peak
+from flyweight.training.hardware import hardware_name, keep_freed_memory, known_or_measured_peak
 from flyweight.training.objective import chunk_logits
 from flyweight.training.optimizers import measured_methods, methods_to_plain, muon_rows, usual_method
 from flyweight.training.optimizers.muon_methods import most_stacked_bytes
@@ -318,8 +318,10 @@ def _read(run: Path) -> dict[str, Any] | None:
 
 
 def apply_plan(plan: ExecutionPlan) -> None:
-    """Set torch's global switches to the plan."""
+    """Set the process to the plan: torch's global switches, and on a CPU its memory."""
     torch.set_num_threads(plan.threads)
+    if torch.device(plan.device).type == "cpu":
+        keep_freed_memory()
     if plan.deterministic:
         # cuBLAS needs it for the same sums every time, and reads it when CUDA starts.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
