@@ -23,6 +23,8 @@ class Spent:
     data_seconds: float
     checkpoint_seconds: float
     validation_seconds: float
+    recovery_seconds: float
+    """Going back to checkpoints after faults."""
     tokens: float
     """Trained on."""
     joules: float | None
@@ -32,10 +34,11 @@ class Spent:
 
     @property
     def other_seconds(self) -> float:
-        """Neither in steps nor in validations nor in checkpoints: building, compiling, the end."""
-        return max(
-            0.0, self.seconds - self.training_seconds - self.checkpoint_seconds - self.validation_seconds
-        )
+        """In none of these: building, compiling, the end."""
+        parts = (
+            self.training_seconds, self.checkpoint_seconds, self.validation_seconds, self.recovery_seconds,
+        )  # fmt: skip
+        return max(0.0, self.seconds - sum(parts))
 
     @property
     def joules_per_token(self) -> float | None:
@@ -70,6 +73,7 @@ def run_spent(run_folder: Path) -> Spent | None:
         data_seconds=sum(part.data_seconds for part in parts),
         checkpoint_seconds=sum(part.checkpoint_seconds for part in parts),
         validation_seconds=sum(part.validation_seconds for part in parts),
+        recovery_seconds=sum(part.recovery_seconds for part in parts),
         tokens=sum(part.tokens for part in parts),
         joules=sum(part.joules or 0.0 for part in parts) if measured else None,
         energy_from="; ".join(dict.fromkeys(part.energy_from for part in parts if part.energy_from)),
@@ -81,7 +85,7 @@ def _attempt(events: list[dict[str, Any]]) -> Spent:
     if end is not None and end.get("training_seconds") is not None:
         keys = ("seconds", "training_seconds", "data_seconds", "checkpoint_seconds", "validation_seconds")
         numbers = {key: end[key] for key in (*keys, "tokens", "joules", "energy_from")}
-        return Spent(1, 0, **numbers)
+        return Spent(1, 0, recovery_seconds=end.get("recovery_seconds", 0.0), **numbers)
     # Killed, or of an earlier version: what its lines add up to.
     steps = [event for event in events if event["kind"] == "step"]
     joules = [step.get("joules") for step in steps]
@@ -95,6 +99,7 @@ def _attempt(events: list[dict[str, Any]]) -> Spent:
             e.get("held_seconds", e["seconds"]) for e in events if e["kind"] == "checkpoint_saved"
         ),
         validation_seconds=sum(e["seconds"] for e in events if e["kind"] == "validated"),
+        recovery_seconds=sum(e["seconds"] for e in events if e["kind"] == "rolled_back"),
         tokens=sum(step["tokens_per_second"] * step["seconds"] for step in steps),
         joules=None if None in joules else sum(value for value in joules if value is not None),
         energy_from="",

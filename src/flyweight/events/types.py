@@ -139,6 +139,7 @@ class RolledBack(Event):
     rollbacks: int
     """Times in a row without getting past where it failed."""
     seconds: float
+    """Writing checkpoints is not part of it."""
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,14 @@ class RunFinished(Event):
     reason: str
     seconds: float
     training_seconds: float | None = None
-    """In steps that were logged; None in records of earlier versions."""
+    """In steps, also those that were undone; None in records of earlier versions."""
     data_seconds: float = 0.0
     """Of those, waited for batches."""
     checkpoint_seconds: float = 0.0
     """In which training stood still for them."""
     validation_seconds: float = 0.0
+    recovery_seconds: float = 0.0
+    """Going back to checkpoints; writing them is not part of it."""
     tokens: int = 0
     """Trained on in `training_seconds`."""
     share_of_peak: float | None = None

@@ -13,6 +13,7 @@ def time_rows(spent: Spent) -> list[list[str]]:
         ("waiting for data", spent.data_seconds),
         ("checkpoints", spent.checkpoint_seconds),
         ("validation", spent.validation_seconds),
+        ("going back to checkpoints", spent.recovery_seconds),
         ("building, compiling, ending", spent.other_seconds),
     ]
     total = sum(seconds for _, seconds in parts)
