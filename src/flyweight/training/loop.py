@@ -292,19 +292,23 @@ class Trainer:
         """How many targets the step scores on all ranks, of which this one has `batch`."""
         if not self.recipe.training.document_masking:
             return step.tokens
-        # Documents of one token each have no target to score.
-        return max(1, int(self.ranks.total(batch.scored)))
+        return int(self.ranks.total(batch.scored))
 
     def _take_step(self, step: Step, rates: dict[Role, float]) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
 
-        The loss is over the whole batch's scored targets. Returns whether the step was taken.
+        The loss is over the whole batch's scored targets; without any, as with documents of one token each, there is
+        nothing to judge or to learn, and the clock goes on. Returns whether the step was taken.
         """
         training, window = self.recipe.training, self.window
         waited = self._ahead.waited
         batch = self._read(step)
         window.data_seconds += self._ahead.waited - waited
         targets = self._targets(batch, step)
+        if not targets:
+            window.positions += step.tokens
+            self.average.took(step.tokens)
+            return True
         cross_entropy, z = self.gradients(batch, step, targets)
         norm = clip(list(self.decoder.parameters()), training.gradient_clip)
         # The one read from the device in a step: the guard decides before the weights are changed.
