@@ -63,7 +63,7 @@ class StepDone(Event):
     """Model FLOPs utilisation against the plan's `peak_flops`."""
     realised: dict[str, int] = field(default_factory=dict)
     data_seconds: float = 0.0
-    """Of `seconds`, waited for batches."""
+    """Of `seconds`, waited for batches; of several processes, by the one that waited longest."""
     joules: float | None = None
     """Used in `seconds`; None where nothing measures it."""
     rope_theta: float | None = None
