@@ -217,6 +217,38 @@ def test_what_an_attempt_did_before_it_failed_is_counted(recipe, corpus, tmp_pat
     assert end["training_seconds"] > of(tmp_path / "run", "step")[0]["seconds"]
 
 
+@pytest.mark.parametrize(
+    ("told", "known", "of_steps"),
+    [
+        ("several processes", 2, 1),  # the other meters could not be asked
+        ("killed", 2, 1),
+        ("unmeasured", None, 0),
+        ("in order", 9, 0),
+    ],
+)
+def test_the_energy_of_an_attempt_that_failed_is_that_of_its_lines(
+    interrupted, tmp_path, told, known, of_steps
+) -> None:
+    first, second = dict.fromkeys(event["attempt"] for event in raw_events(interrupted))
+    lines = []
+    for event in raw_events(interrupted):
+        ends = event["kind"] == "run_finished"
+        if event["attempt"] == first and told == "unmeasured":
+            event |= {"joules": None} | ({"energy_from": ""} if ends else {})
+        elif event["attempt"] == first:
+            joules = {"several processes": None, "in order": 9.0}.get(told) if ends else 2.0 / 7
+            event |= {"joules": joules} if "joules" in event else {}
+            if ends and told == "killed":
+                continue
+        lines.append(json.dumps(event))
+    (tmp_path / EVENTS_FILE).write_text("\n".join(lines) + "\n")
+    spent, end = run_spent(tmp_path), of(interrupted, "run_finished")[-1]
+    assert spent is not None
+    assert end["attempt"] == second
+    expected = None if known is None else pytest.approx(known + end["joules"])
+    assert (spent.joules, spent.energy_of_steps) == (expected, of_steps)
+
+
 def test_records_without_accounts_are_read(interrupted, tmp_path) -> None:
     """As versions before wrote them: no such fields in any event."""
     new = {"data_seconds", "joules", "training_seconds", "checkpoint_seconds", "validation_seconds", "tokens",
