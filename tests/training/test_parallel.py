@@ -128,7 +128,9 @@ def test_an_unknown_way_is_refused(recipe):
 
 def test_waiting_for_data_is_that_of_the_process_that_waited_longest(growing, corpus, tmp_path):
     short = changed(growing, training={"tokens": 6 * STEP}, execution={"log_every": 3})
-    together(2, parallel_children.train_beside_a_slow_disk, short.to_dict(), str(corpus.folder), str(tmp_path))
+    together(
+        2, parallel_children.train_beside_a_slow_disk, short.to_dict(), str(corpus.folder), str(tmp_path)
+    )
     events = read_events(tmp_path)
     lines = [event for event in events if event["kind"] == "step"]
     waited = sum(line["data_seconds"] for line in lines)

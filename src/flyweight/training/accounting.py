@@ -146,7 +146,8 @@ def step_done(trainer: Trainer) -> StepDone:
     training, window = trainer.recipe.training, trainer.window
     loss = float(torch.stack(window.cross_entropy).sum()) / window.targets
     seconds = window.seconds  # after the line above, which waits for the device
-    window.data_seconds = trainer.ranks.largest(window.data_seconds)  # the others wait for that rank's gradients
+    # The others wait for that rank's gradients.
+    window.data_seconds = trainer.ranks.largest(window.data_seconds)
     trainer.accounts.add(window, seconds)
     end = trainer.step
     step = trainer.schedule.step(end.step - 1)  # the last of them
