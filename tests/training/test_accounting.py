@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from test_faults import KillAt, Killed
 from test_run import STEP, changed
 
 from flyweight.base import UserError
@@ -215,6 +216,16 @@ def test_what_an_attempt_did_before_it_failed_is_counted(recipe, corpus, tmp_pat
     end = of(tmp_path / "run", "run_finished")[0]
     assert end["tokens"] == 6 * STEP
     assert end["training_seconds"] > of(tmp_path / "run", "step")[0]["seconds"]
+
+
+def test_a_line_that_cannot_be_told_is_counted_once(recipe, corpus, tmp_path) -> None:
+    with pytest.raises(Killed):
+        train(
+            changed(recipe, execution={"log_every": 5}), corpus, tmp_path / "run", sinks=[KillAt("step", 2)]
+        )
+    end, lines = of(tmp_path / "run", "run_finished")[0], of(tmp_path / "run", "step")
+    assert end["tokens"] == 5 * STEP
+    assert end["training_seconds"] == pytest.approx(sum(line["seconds"] for line in lines), abs=0.01)
 
 
 @pytest.mark.parametrize(

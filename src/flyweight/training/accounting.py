@@ -93,9 +93,9 @@ class Accounts:
     tokens: int = 0
     flops: float = 0.0
 
-    def add(self, window: Window, seconds: float | None = None) -> None:
-        """Count what happened since the last line, which took `seconds`: as many as have passed, if not given."""
-        self.training_seconds += window.seconds if seconds is None else seconds
+    def add(self, window: Window, seconds: float) -> None:
+        """Count what happened since the last line, which took `seconds`."""
+        self.training_seconds += seconds
         self.data_seconds += window.data_seconds
         self.tokens += window.positions
         self.flops += window.flops
@@ -142,13 +142,12 @@ def _joules(meter: EnergyMeter | None) -> float | None:
 
 
 def step_done(trainer: Trainer) -> StepDone:
-    """The line of the log about the steps since the last one, means over them; they are counted, too."""
+    """The line of the log about the steps since the last one: means over them."""
     training, window = trainer.recipe.training, trainer.window
     loss = float(torch.stack(window.cross_entropy).sum()) / window.targets
     seconds = window.seconds  # after the line above, which waits for the device
     # The others wait for that rank's gradients.
     window.data_seconds = trainer.ranks.largest(window.data_seconds)
-    trainer.accounts.add(window, seconds)
     end = trainer.step
     step = trainer.schedule.step(end.step - 1)  # the last of them
     return StepDone(

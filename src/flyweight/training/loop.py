@@ -179,7 +179,7 @@ class Trainer:
             try:
                 self._train(interruption, stop_after)
             except BaseException:  # the other ranks may be gone: it is counted, and no line tells of it
-                self.accounts.add(self.window)
+                self.accounts.add(self.window, self.window.seconds)
                 raise
 
     def _train(self, interruption: Interruption, stop_after: int | None) -> None:
@@ -329,11 +329,13 @@ class Trainer:
 
     def log(self) -> None:
         """Count what happened since the last line, and emit the mean over its steps if there are any."""
-        if self.window.targets:
-            self.sinks.emit(step_done(self))
-        else:
-            self.accounts.add(self.window)
-        self.window = Window.new(self.accounts.meter)
+        line = step_done(self) if self.window.targets else None
+        self.accounts.add(self.window, line.seconds if line else self.window.seconds)
+        try:
+            if line:
+                self.sinks.emit(line)
+        finally:
+            self.window = Window.new(self.accounts.meter)
 
     def is_sound(self) -> bool:
         """Whether every weight is finite, on every rank."""
