@@ -8,6 +8,7 @@ import torch
 
 from flyweight.corpus import TokenStream
 from flyweight.curriculum import Sequence, begins_of, read_batch, trial_batch
+from flyweight.model.documents import Documents
 
 END = 9
 """The last token of every document, and of nothing else."""
@@ -74,3 +75,34 @@ def test_a_trial_has_two_documents_in_a_sequence() -> None:
     assert torch.equal(batch.begins, begins_of([np.array([4])] * 2, 9))
     assert batch.scored == 2 * 7
     assert trial_batch(batch.tokens, documents=False).begins is None
+
+
+def test_what_goes_to_a_gpu_is_page_locked_and_nothing_else(monkeypatch) -> None:
+    locked: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: (locked.append(tensor), tensor)[1])
+    monkeypatch.setattr(Documents, "to", lambda documents, _: documents)
+    batch = trial_batch(torch.zeros(2, 9, dtype=torch.int64), documents=True)
+    assert [id(tensor) for tensor in locked] == []
+    assert batch.pinned().begins is batch.begins
+    assert [id(tensor) for tensor in locked] == [id(batch.tokens)]
+    assert batch.documents(torch.device("cpu")) is not None
+    assert len(locked) == 1
+    documents = batch.documents(torch.device("cuda"))
+    assert documents is not None
+    assert [id(tensor) for tensor in locked[1:]] == [id(tensor) for tensor in documents]
+
+
+@pytest.mark.gpu
+def test_a_batch_is_on_its_way_while_the_gpu_is_at_work() -> None:
+    device = torch.device("cuda")
+    batch = trial_batch(torch.zeros(64, 2049, dtype=torch.int64), documents=True).pinned()
+    batch.documents(device)  # the first allocation of page-locked memory waits
+    torch.cuda.synchronize()
+    done = torch.cuda.Event()
+    torch.cuda._sleep(2_000_000_000)  # about a second
+    done.record()
+    batch.tokens.to(device, non_blocking=True)
+    documents = batch.documents(device)
+    assert not done.query()
+    assert documents is not None
+    assert documents.begins.is_cuda

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,18 @@ def train_with_fault(
     except UserError as error:
         return f"{type(error).__name__}: {error}", 0
     return "finished" if result.finished else "stopped", result.clock
+
+
+def train_beside_a_slow_disk(ranks: Ranks, recipe: dict[str, Any], corpus: str, run: str) -> None:
+    """Train; reading a batch takes every rank but the first 0.1 s."""
+    original = loop.read_batch
+
+    def slow(sequences: Any, streams: Any, **options: Any) -> Any:
+        time.sleep(0.1 if ranks.rank else 0.0)
+        return original(sequences, streams, **options)
+
+    loop.read_batch = slow
+    train(recipe_from_dict(recipe), open_corpus(Path(corpus)), Path(run), sinks=[], ranks=ranks)
 
 
 def refused(ranks: Ranks, recipe: dict[str, Any], corpus: str, run: str) -> tuple[str, str]:

@@ -15,12 +15,13 @@ from test_run import assert_same_bits, losses
 from torch.nn import functional as F
 
 from flyweight.curriculum import Batch, Order, begins_of, read_batch
-from flyweight.events import read_events
+from flyweight.events import read_events, run_spent
+from flyweight.inference import list_checkpoints, read_state
 from flyweight.model import Decoder
 from flyweight.planning import dry_run
 from flyweight.planning.trial import random_corpus, rows
 from flyweight.recipe import Model, Parametrization, Recipe, recipe_from_dict
-from flyweight.training import document_tiers, objective, train, training_loss
+from flyweight.training import document_tiers, loop, objective, train, training_loss
 from flyweight.training.document_tiers import DOCUMENT_REASONS, choose_document_attention, kernel_works
 from flyweight.training.objective import Objective
 from flyweight.training.plan import resolve_plan
@@ -136,6 +137,35 @@ def test_the_first_loss_is_the_mean_over_scored_targets(recipe, corpus, referenc
     first, second = [event for event in read_events(reference) if event["kind"] == "step"][:2]
     assert first["loss"] == pytest.approx(float(loss.cross_entropy) / batch.scored, abs=1e-5)
     assert (first["clock"], second["clock"]) == (step.tokens, 2 * step.tokens)  # the clock counts positions
+
+
+def test_a_step_without_a_target_moves_the_clock_and_nothing_else(
+    recipe, corpus, reference, tmp_path, monkeypatch
+) -> None:
+    """The fourth and the fifth step hold documents of one token each."""
+
+    def read(sequences, streams, **options):
+        batch = read_batch(sequences, streams, **options)
+        if sequences[0].number // 4 not in (3, 4):
+            return batch
+        return batch._replace(begins=torch.arange(33, dtype=torch.int32).expand(4, 33))
+
+    monkeypatch.setattr(loop, "read_batch", read)
+    shown = masked(recipe, milestones=[3 * STEP, 4 * STEP], log_every=2)
+    train(shown, corpus, tmp_path / "run", sinks=[], stop_after=6 * STEP)
+    third, fourth, sixth = (folder for _, folder in list_checkpoints(tmp_path / "run"))
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        assert (third / file).read_bytes() == (fourth / file).read_bytes()
+    assert read_state(third)["guard"] == read_state(fourth)["guard"]
+    curve = losses(tmp_path / "run")
+    assert [clock // STEP for clock in curve] == [1, 2, 3, 6]
+    assert curve[3 * STEP] == losses(reference)[3 * STEP]
+    guard = read_state(sixth)["guard"]["losses"]
+    assert len(guard) == 4
+    assert curve[6 * STEP] == pytest.approx(guard[-1])
+    spent = run_spent(tmp_path / "run")
+    assert spent is not None
+    assert spent.tokens == 6 * STEP
 
 
 def test_masking_is_another_training(recipe, corpus, reference, tmp_path) -> None:

@@ -126,6 +126,18 @@ def test_an_unknown_way_is_refused(recipe):
         changed(recipe, execution={"parallel": "pipeline"})
 
 
+def test_waiting_for_data_is_that_of_the_process_that_waited_longest(growing, corpus, tmp_path):
+    short = changed(growing, training={"tokens": 6 * STEP}, execution={"log_every": 3})
+    together(
+        2, parallel_children.train_beside_a_slow_disk, short.to_dict(), str(corpus.folder), str(tmp_path)
+    )
+    events = read_events(tmp_path)
+    lines = [event for event in events if event["kind"] == "step"]
+    waited = sum(line["data_seconds"] for line in lines)
+    assert 0.2 < waited <= 1.05 * sum(line["seconds"] for line in lines)
+    assert events[-1]["data_seconds"] == pytest.approx(waited)
+
+
 def test_fewer_sequences_than_processes_are_refused(growing, corpus, tmp_path):
     small = changed(growing, training={"batch_size": 1})
     arguments = (small.to_dict(), str(corpus.folder), str(tmp_path / "run"))

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import sqlite3
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from rich.live import Live
 from test_run import STEP, changed
 
 from flyweight.base import UserError
-from flyweight.events import StepDone, Validated
+from flyweight.events import EventWriter, StepDone, Validated, read_events
 from flyweight.recipe import recipe_from_dict
 from flyweight.training.folder import write_recipe
-from flyweight.training.sinks import standard_sinks, trackers
+from flyweight.training.sinks import Sinks, standard_sinks, trackers
 from flyweight.training.sinks.scalars import scalars
 
 STEP_DONE = StepDone(
@@ -62,9 +66,93 @@ def test_a_tracker_that_is_named_and_missing_is_refused(recipe, tmp_path, monkey
 
 
 def test_nobodys_folders_are_told(recipe):
-    told = json.dumps(trackers.public_configuration(recipe))
-    assert "one.jsonl" in told
-    assert str(Path(recipe.sources["one"].path).parent) not in told
+    sets = {"mine": {"path": "/home/somebody/secret/answers.jsonl"}}
+    told = trackers.public_configuration(changed(recipe, corpus={"decontaminate": sets}))
+    assert told["sources"]["one"]["path"] == "one.jsonl"
+    assert told["corpus"]["decontaminate"]["mine"]["path"] == "answers.jsonl"
+    text = json.dumps(told)
+    assert "somebody" not in text
+    assert str(Path(recipe.sources["one"].path).parent) not in text
+
+
+class Tracker(ModuleType):
+    """In place of a tracker's package: what its runs are begun with, and which of them were ended."""
+
+    def __init__(self, name: str, monkeypatch, broken: bool = False) -> None:
+        super().__init__(name)
+        self.__spec__ = ModuleSpec(name, None)
+        self.broken, self.begun, self.ended = broken, [], 0
+        monkeypatch.setitem(sys.modules, name, self)
+        for variable in ("WANDB_MODE", "WANDB_API_KEY"):
+            monkeypatch.delenv(variable, raising=False)
+
+    def init(self, **options):
+        if self.broken:
+            raise RuntimeError("no network")
+        self.begun.append(options)
+        return SimpleNamespace(finish=self._end, define_metric=lambda *_, **__: None, log=self._log)
+
+    def Settings(self, **_):
+        return None
+
+    def _end(self) -> None:
+        self.ended += 1
+
+    def _log(self, *_, **__) -> None:
+        raise RuntimeError("the disk is full")
+
+
+@pytest.mark.parametrize(
+    ("variables", "joins"),
+    [
+        ({}, False),
+        ({"WANDB_MODE": "offline", "WANDB_API_KEY": "k"}, False),
+        ({"WANDB_API_KEY": "k"}, True),
+        ({"WANDB_MODE": "online"}, True),
+    ],
+)
+def test_wandb_goes_on_in_one_run_where_it_can_and_else_in_one_group(
+    recipe, tmp_path, monkeypatch, variables, joins
+):
+    wandb = Tracker("wandb", monkeypatch)
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    for clock in (0, 6 * STEP, 9 * STEP):
+        trackers.begin("wandb", recipe, tmp_path, clock).close()
+    assert wandb.ended == 3
+    assert len({options["group"] for options in wandb.begun}) == 1
+    assert len({options["id"] for options in wandb.begun}) == (1 if joins else 3)
+    assert [options["mode"] for options in wandb.begun] == [None if variables else "offline"] * 3
+    trackers.begin("wandb", recipe, tmp_path, 0)  # from the start again: another run
+    assert wandb.begun[-1]["group"] != wandb.begun[0]["group"]
+
+
+def test_a_tracker_that_does_not_begin_leaves_none_of_the_others_open(recipe, tmp_path, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    live = []
+    start = Live.start
+    monkeypatch.setattr(Live, "start", lambda self, *args: (live.append(self), start(self, *args))[1])
+    first = Tracker("trackio", monkeypatch)
+    Tracker("wandb", monkeypatch, broken=True)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    with pytest.raises(UserError, match=r"wandb does not begin \(no network\)"):
+        standard_sinks(changed(recipe, execution={"trackers": ["trackio", "wandb"]}), tmp_path, 0)
+    assert (len(first.begun), first.ended) == (1, 1)
+    assert not any(view.is_started for view in live)
+
+
+def test_a_view_that_fails_is_closed_and_the_run_told(recipe, tmp_path, monkeypatch):
+    tracker = Tracker("trackio", monkeypatch)
+    with Sinks(EventWriter(tmp_path, "a"), [trackers.begin("trackio", recipe, tmp_path, 0)]) as sinks:
+        sinks.emit(STEP_DONE)
+        assert tracker.ended == 1
+        sinks.emit(STEP_DONE)
+    assert tracker.ended == 1
+    assert [event["kind"] for event in read_events(tmp_path)] == ["step", "notice", "step"]
 
 
 def two_attempts(recipe, corpus, folder: Path, tracker: str, **environment: str) -> None:
@@ -103,10 +191,11 @@ def test_trackio_holds_one_run_over_tokens(recipe, corpus, tmp_path):
 
 
 @pytest.mark.slow
-def test_wandb_keeps_one_run_in_files_of_the_run(recipe, corpus, tmp_path):
+def test_wandb_keeps_a_run_for_each_attempt_in_files_of_the_run(recipe, corpus, tmp_path):
     pytest.importorskip("wandb")
     two_attempts(recipe, corpus, tmp_path / "my-run", "wandb", HOME=str(tmp_path))
     offline = sorted((tmp_path / "my-run" / "wandb").glob("offline-run-*"))
-    assert len(offline) == 2  # one for each attempt, of one run: `wandb sync` joins them
-    assert len({folder.name.rsplit("-", 1)[1] for folder in offline}) == 1
+    assert len(offline) == 2  # one for each attempt
+    # `wandb sync` would let the second of one id replace the first.
+    assert len({folder.name.rsplit("-", 1)[1] for folder in offline}) == 2
     assert all(list(folder.glob("*.wandb")) for folder in offline)

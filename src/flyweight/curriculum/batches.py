@@ -60,12 +60,17 @@ class Batch(NamedTuple):
         return [Batch(*parts) for parts in zip(tokens, self.begins.split(sequences), strict=True)]
 
     def pinned(self) -> Batch:
-        """The same in page-locked memory, from which a GPU is filled without waiting."""
-        return Batch(self.tokens.pin_memory(), None if self.begins is None else self.begins.pin_memory())
+        """The same with its tokens in page-locked memory, from which a GPU is filled without waiting."""
+        return self._replace(tokens=self.tokens.pin_memory())  # `begins` itself goes to no device
 
     def documents(self, device: torch.device) -> Documents | None:
         """Where the documents are, on `device`; None where they are not kept apart."""
-        return None if self.begins is None else find_documents(self.begins).to(device)
+        if self.begins is None:
+            return None
+        found = find_documents(self.begins)
+        if device.type == "cuda":  # from other memory a copy waits until the GPU has done what came before it
+            found = Documents(*(tensor.pin_memory() for tensor in found))
+        return found.to(device)
 
 
 def read_batch(

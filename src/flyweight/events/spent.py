@@ -23,23 +23,29 @@ class Spent:
     data_seconds: float
     checkpoint_seconds: float
     validation_seconds: float
+    recovery_seconds: float
+    """Going back to checkpoints after faults."""
     tokens: float
     """Trained on."""
     joules: float | None
     """None where an attempt was not measured: a part would look like the whole."""
     energy_from: str
     """What measured them."""
+    energy_of_steps: int = 0
+    """Attempts of which only the joules of logged steps are known: those that were killed, and those of several
+    processes that failed."""
 
     @property
     def other_seconds(self) -> float:
-        """Neither in steps nor in validations nor in checkpoints: building, compiling, the end."""
-        return max(
-            0.0, self.seconds - self.training_seconds - self.checkpoint_seconds - self.validation_seconds
-        )
+        """In none of these: building, compiling, the end."""
+        parts = (
+            self.training_seconds, self.checkpoint_seconds, self.validation_seconds, self.recovery_seconds,
+        )  # fmt: skip
+        return max(0.0, self.seconds - sum(parts))
 
     @property
     def joules_per_token(self) -> float | None:
-        """Of all that was spent, validations and checkpoints included."""
+        """Of all that was spent, validations and checkpoints included; but see `energy_of_steps`."""
         return self.joules / self.tokens if self.joules is not None and self.tokens else None
 
     @property
@@ -70,21 +76,33 @@ def run_spent(run_folder: Path) -> Spent | None:
         data_seconds=sum(part.data_seconds for part in parts),
         checkpoint_seconds=sum(part.checkpoint_seconds for part in parts),
         validation_seconds=sum(part.validation_seconds for part in parts),
+        recovery_seconds=sum(part.recovery_seconds for part in parts),
         tokens=sum(part.tokens for part in parts),
         joules=sum(part.joules or 0.0 for part in parts) if measured else None,
         energy_from="; ".join(dict.fromkeys(part.energy_from for part in parts if part.energy_from)),
+        energy_of_steps=sum(part.energy_of_steps for part in parts),
     )
 
 
 def _attempt(events: list[dict[str, Any]]) -> Spent:
     end = next((event for event in events if event["kind"] == "run_finished"), None)
+    steps = [event for event in events if event["kind"] == "step"]
+    measured = [step["joules"] for step in steps if step.get("joules") is not None]
+    joules = sum(measured) if len(measured) == len(steps) else None
     if end is not None and end.get("training_seconds") is not None:
         keys = ("seconds", "training_seconds", "data_seconds", "checkpoint_seconds", "validation_seconds")
-        numbers = {key: end[key] for key in (*keys, "tokens", "joules", "energy_from")}
-        return Spent(1, 0, **numbers)
+        numbers = {key: end[key] for key in (*keys, "tokens", "energy_from")}
+        # Where one of several processes failed, the others' meters could not be asked at the end.
+        told = end["joules"] is not None or not end["energy_from"]
+        return Spent(
+            attempts=1,
+            killed=0,
+            **numbers,
+            recovery_seconds=end.get("recovery_seconds", 0.0),
+            joules=end["joules"] if told else joules,
+            energy_of_steps=int(not told and joules is not None),
+        )
     # Killed, or of an earlier version: what its lines add up to.
-    steps = [event for event in events if event["kind"] == "step"]
-    joules = [step.get("joules") for step in steps]
     return Spent(
         attempts=1,
         killed=int(end is None),
@@ -95,7 +113,9 @@ def _attempt(events: list[dict[str, Any]]) -> Spent:
             e.get("held_seconds", e["seconds"]) for e in events if e["kind"] == "checkpoint_saved"
         ),
         validation_seconds=sum(e["seconds"] for e in events if e["kind"] == "validated"),
+        recovery_seconds=sum(e["seconds"] for e in events if e["kind"] == "rolled_back"),
         tokens=sum(step["tokens_per_second"] * step["seconds"] for step in steps),
-        joules=None if None in joules else sum(value for value in joules if value is not None),
+        joules=joules,
         energy_from="",
+        energy_of_steps=int(bool(steps) and joules is not None),
     )

@@ -63,7 +63,7 @@ class StepDone(Event):
     """Model FLOPs utilisation against the plan's `peak_flops`."""
     realised: dict[str, int] = field(default_factory=dict)
     data_seconds: float = 0.0
-    """Of `seconds`, waited for batches."""
+    """Of `seconds`, waited for batches; of several processes, by the one that waited longest."""
     joules: float | None = None
     """Used in `seconds`; None where nothing measures it."""
     rope_theta: float | None = None
@@ -139,6 +139,7 @@ class RolledBack(Event):
     rollbacks: int
     """Times in a row without getting past where it failed."""
     seconds: float
+    """Writing checkpoints is not part of it."""
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,14 @@ class RunFinished(Event):
     reason: str
     seconds: float
     training_seconds: float | None = None
-    """In steps that were logged; None in records of earlier versions."""
+    """In steps, also those that were undone; None in records of earlier versions."""
     data_seconds: float = 0.0
     """Of those, waited for batches."""
     checkpoint_seconds: float = 0.0
     """In which training stood still for them."""
     validation_seconds: float = 0.0
+    recovery_seconds: float = 0.0
+    """Going back to checkpoints; writing them is not part of it."""
     tokens: int = 0
     """Trained on in `training_seconds`."""
     share_of_peak: float | None = None

@@ -13,6 +13,7 @@ def time_rows(spent: Spent) -> list[list[str]]:
         ("waiting for data", spent.data_seconds),
         ("checkpoints", spent.checkpoint_seconds),
         ("validation", spent.validation_seconds),
+        ("going back to checkpoints", spent.recovery_seconds),
         ("building, compiling, ending", spent.other_seconds),
     ]
     total = sum(seconds for _, seconds in parts)
@@ -29,19 +30,27 @@ def _share(share: float) -> str:
 
 def caveat(spent: Spent) -> str | None:
     """What the table does not hold; None where it holds everything."""
-    if not spent.killed:
-        return None
-    ends = "attempt has" if spent.killed == 1 else "attempts have"
-    return (
-        f"{spent.killed} {ends} no end on record: what came after the last line of the record is not counted."
-    )
+    missing = []
+    if spent.killed:
+        ends = "attempt has" if spent.killed == 1 else "attempts have"
+        missing.append(
+            f"{spent.killed} {ends} no end on record: what came after the last line of the record is not counted."
+        )
+    if spent.energy_of_steps and spent.joules is not None:
+        attempts = "1 attempt" if spent.energy_of_steps == 1 else f"{spent.energy_of_steps} attempts"
+        missing.append(
+            f"The energy of {attempts} that did not end in order is that of logged steps only: validations and "
+            f"checkpoints come on top."
+        )
+    return " ".join(missing) or None
 
 
 def energy_rows(spent: Spent) -> list[tuple[str, str]]:
     """(label, value) of the energy; nothing where it was not measured."""
     if spent.kilowatt_hours is None or spent.joules_per_token is None:
         return []
+    source = f" ({spent.energy_from})" if spent.energy_from else ""  # only an attempt's end tells of it
     return [
-        ("energy", f"{spent.kilowatt_hours:.3g} kWh ({spent.energy_from})"),
+        ("energy", f"{spent.kilowatt_hours:.3g} kWh{source}"),
         ("energy per token", f"{spent.joules_per_token:.3g} J"),
     ]

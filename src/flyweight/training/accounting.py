@@ -1,21 +1,23 @@
 """What training took: time, arithmetic and energy, for a line of the log and for an attempt as a whole.
 
-Time in steps (waiting for data is part of it), in validations and in checkpoints are kept apart; what an attempt
-spent beyond them is its beginning and its end. Energy is what a meter counted, or nothing.
+Time in steps (waiting for data is part of it), in validations, in checkpoints and in going back to them are kept
+apart; what an attempt spent beyond them is its beginning and its end. Energy is what a meter counted, or nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 
-from flyweight.curriculum import Step
 from flyweight.events import RunFinished, StepDone
 from flyweight.model import Role
 from flyweight.training.energy import EnergyMeter
+from flyweight.training.optimizers import rates_by_role
 from flyweight.training.parallel.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -45,17 +47,22 @@ class Window:
         """Nothing yet; its time begins now."""
         return cls(meter, time.perf_counter(), _joules(meter))
 
-    def pause(self) -> tuple[float, float | None]:
-        """Where time and energy stand when something begins that is no training; see `go_on`."""
-        return time.perf_counter(), _joules(self.meter)
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time and the energy of what is done within, which is no training."""
+        seconds, joules = time.perf_counter(), _joules(self.meter)
+        try:
+            yield
+        finally:
+            self.since += time.perf_counter() - seconds
+            passed = _passed(joules, _joules(self.meter))
+            if self.joules_since is not None:
+                self.joules_since = None if passed is None else self.joules_since + passed
 
-    def go_on(self, paused: tuple[float, float | None]) -> None:
-        """Leave out what has passed since `pause` returned `paused`."""
-        seconds, joules = paused
-        self.since += time.perf_counter() - seconds
-        passed = _passed(joules, _joules(self.meter))
-        if self.joules_since is not None:
-            self.joules_since = None if passed is None else self.joules_since + passed
+    @property
+    def seconds(self) -> float:
+        """Since the last line; the device may still be at work on them."""
+        return time.perf_counter() - self.since
 
     @property
     def joules(self) -> float | None:
@@ -77,15 +84,17 @@ class Accounts:
     meter: EnergyMeter | None = None
     ranks: Ranks = ALONE
     training_seconds: float = 0.0
-    """In steps, logged; waiting for data is part of it."""
+    """In steps; waiting for data is part of it."""
     data_seconds: float = 0.0
     checkpoint_seconds: float = 0.0
     validation_seconds: float = 0.0
+    recovery_seconds: float = 0.0
+    """Going back to checkpoints; writing them is not part of it."""
     tokens: int = 0
     flops: float = 0.0
 
     def add(self, window: Window, seconds: float) -> None:
-        """Count a line of the log that took `seconds`."""
+        """Count what happened since the last line, which took `seconds`."""
         self.training_seconds += seconds
         self.data_seconds += window.data_seconds
         self.tokens += window.positions
@@ -116,6 +125,7 @@ class Accounts:
             data_seconds=self.data_seconds,
             checkpoint_seconds=self.checkpoint_seconds,
             validation_seconds=self.validation_seconds,
+            recovery_seconds=self.recovery_seconds,
             tokens=self.tokens,
             share_of_peak=self.share_of_peak(self.flops, self.training_seconds),
             joules=joules,
@@ -131,20 +141,22 @@ def _joules(meter: EnergyMeter | None) -> float | None:
     return None if meter is None else meter.joules()
 
 
-def step_done(trainer: Trainer, step: Step, rates: dict[Role, float], window: Window) -> StepDone:
-    """The line of the log about the steps since the last one, means over them; `step` is the last of them."""
-    training = trainer.recipe.training
+def step_done(trainer: Trainer) -> StepDone:
+    """The line of the log about the steps since the last one: means over them."""
+    training, window = trainer.recipe.training, trainer.window
     loss = float(torch.stack(window.cross_entropy).sum()) / window.targets
-    seconds = time.perf_counter() - window.since  # after the line above, which waits for the device
-    trainer.accounts.add(window, seconds)
-    end = trainer.schedule.step(step.step + 1)
+    seconds = window.seconds  # after the line above, which waits for the device
+    # The others wait for that rank's gradients.
+    window.data_seconds = trainer.ranks.largest(window.data_seconds)
+    end = trainer.step
+    step = trainer.schedule.step(end.step - 1)  # the last of them
     return StepDone(
         step=end.step,
         clock=end.clock,
         loss=loss,
         z_loss=float(torch.stack(window.z).sum()) / window.targets,
         grad_norm=float(torch.stack(window.grad_norm).mean()),
-        learning_rate=rates[Role.HIDDEN],
+        learning_rate=rates_by_role(training, trainer.decoder, step.middle)[Role.HIDDEN],
         weight_decay=training.weight_decay.at(step.clock),
         z_loss_coefficient=training.z_loss.at(step.clock),
         rope_theta=training.rope_theta.at(step.clock) if training.rope_theta else None,

@@ -14,7 +14,7 @@ from flyweight.model import Decoder, Role, flops_per_token
 from flyweight.recipe import Recipe
 from flyweight.training.accounting import Accounts, Window, step_done
 from flyweight.training.averaging import WeightAverage
-from flyweight.training.checkpoint import is_saved, load_tensors, load_weights
+from flyweight.training.checkpoint import load_tensors, load_weights
 from flyweight.training.energy import EnergyMeter
 from flyweight.training.folder import Start
 from flyweight.training.guard import Guard
@@ -34,7 +34,7 @@ from flyweight.training.parallel.tensors import clip, local
 from flyweight.training.plan import ExecutionPlan
 from flyweight.training.precision import convert_to_float8
 from flyweight.training.read_ahead import ReadAhead
-from flyweight.training.recovery import roll_back, settle
+from flyweight.training.recovery import roll_back, save_what_was_learned, settle
 from flyweight.training.save_run import save
 from flyweight.training.saving import Saver
 from flyweight.training.sinks import Sinks
@@ -174,12 +174,16 @@ class Trainer:
 
     def train(self, interruption: Interruption, stop_after: int | None = None) -> None:
         """Take steps until the recipe ends, `stop_after` tokens are reached, or a signal asks to stop."""
+        self.window = Window.new(self.accounts.meter)
         with ReadAhead(self._draw) as self._ahead:
-            self._train(interruption, stop_after)
+            try:
+                self._train(interruption, stop_after)
+            except BaseException:  # the other ranks may be gone: it is counted, and no line tells of it
+                self.accounts.add(self.window, self.window.seconds)
+                raise
 
     def _train(self, interruption: Interruption, stop_after: int | None) -> None:
         execution = self.recipe.execution
-        window = self._new_window()
         self.decoder.train()
 
         def ends() -> bool:
@@ -191,38 +195,28 @@ class Trainer:
             before = self.step
             self.enter(before)
             rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
-            taken = self._take_step(before, rates, window)
+            taken = self._take_step(before, rates)
             if interruption.agree(self.saver.failed) or self.saver.done:
                 self.saver.finish()
             if not taken:
-                if self.step.step < before.step:  # the run went back
-                    window = self._new_window()
                 continue
             self.step = self.schedule.step(before.step + 1)
-            if self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
-                self._log(before, rates, window)
-                window = self._new_window()
             milestone = any(before.clock < clock <= self.step.clock for clock in execution.milestones)
             saving = milestone or _passes(execution.checkpoint_every, before, self.step)
-            if saving and window.targets:
-                # What is on record up to a checkpoint is then the same for a run that goes on from it.
-                self._log(before, rates, window)
-                window = self._new_window()
-            paused = window.pause()
-            if (saving or ends()) and not self.is_sound():
-                roll_back(self, "the weights are no longer finite")
-                window = self._new_window()
-                continue
-            if self.validation_is_due and not self.finished and not interruption.requested:
-                with interruption.breaking_off():  # the attempt that goes on from here makes up for it
-                    validate(self)
-                self.decoder.train()
-            if saving and not self.finished:
-                save(self, milestone, wait=not execution.async_checkpoints)
-            window.go_on(paused)
-        if window.targets:
-            before = self.schedule.step(self.step.step - 1)
-            self._log(before, rates_by_role(self.recipe.training, self.decoder, before.middle), window)
+            # What is on record up to a checkpoint is the same for a run that goes on from it.
+            if saving or self.step.step % execution.log_every == 0 or self.finished or before.step == 0:
+                self.log()
+            with self.window.paused():
+                if (saving or ends()) and not self.is_sound():
+                    roll_back(self, "the weights are no longer finite")
+                    continue
+                if self.validation_is_due and not self.finished and not interruption.requested:
+                    with interruption.breaking_off():  # the attempt that goes on from here makes up for it
+                        validate(self)
+                    self.decoder.train()
+                if saving and not self.finished:
+                    save(self, milestone, wait=not execution.async_checkpoints)
+        self.log()
 
     def enter(self, step: Step) -> None:
         """Set the base of the positions; announce a stage where one begins, with a fresh optimizer if that changes."""
@@ -247,9 +241,6 @@ class Trainer:
             ),
         ]
 
-    def _new_window(self) -> Window:
-        return Window.new(self.accounts.meter)
-
     def _draw(self, place: tuple[Step, Journal]) -> Batch:
         """This rank's sequences of a step of a run that passed over what a journal says; called in a thread."""
         step, journal = place
@@ -269,10 +260,7 @@ class Trainer:
         try:
             self.ranks.agree_on_problem(problem)
         except UserError:
-            self.saver.finish()
-            saved = self.ranks.from_main(lambda: is_saved(self.run, step.clock))
-            if step.step and not saved and self.is_sound():
-                save(self)
+            save_what_was_learned(self)
             raise
         assert batch is not None
         return batch
@@ -304,19 +292,23 @@ class Trainer:
         """How many targets the step scores on all ranks, of which this one has `batch`."""
         if not self.recipe.training.document_masking:
             return step.tokens
-        # Documents of one token each have no target to score.
-        return max(1, int(self.ranks.total(batch.scored)))
+        return int(self.ranks.total(batch.scored))
 
-    def _take_step(self, step: Step, rates: dict[Role, float], window: Window) -> bool:
+    def _take_step(self, step: Step, rates: dict[Role, float]) -> bool:
         """Forward and backward over micro-batches, then one update, unless the guard forbids it.
 
-        The loss is over the whole batch's scored targets. Returns whether the step was taken.
+        The loss is over the whole batch's scored targets; without any, as with documents of one token each, there is
+        nothing to judge or to learn, and the clock goes on. Returns whether the step was taken.
         """
-        training = self.recipe.training
+        training, window = self.recipe.training, self.window
         waited = self._ahead.waited
         batch = self._read(step)
         window.data_seconds += self._ahead.waited - waited
         targets = self._targets(batch, step)
+        if not targets:
+            window.positions += step.tokens
+            self.average.took(step.tokens)
+            return True
         cross_entropy, z = self.gradients(batch, step, targets)
         norm = clip(list(self.decoder.parameters()), training.gradient_clip)
         # The one read from the device in a step: the guard decides before the weights are changed.
@@ -335,9 +327,15 @@ class Trainer:
         window.flops += step.tokens / self.ranks.world_size * self._flops[step.sequence_length]
         return True
 
-    def _log(self, step: Step, rates: dict[Role, float], window: Window) -> None:
-        """Emit the mean over the steps since the last line; `step` is the last of them."""
-        self.sinks.emit(step_done(self, step, rates, window))
+    def log(self) -> None:
+        """Count what happened since the last line, and emit the mean over its steps if there are any."""
+        line = step_done(self) if self.window.targets else None
+        self.accounts.add(self.window, line.seconds if line else self.window.seconds)
+        try:
+            if line:
+                self.sinks.emit(line)
+        finally:
+            self.window = Window.new(self.accounts.meter)
 
     def is_sound(self) -> bool:
         """Whether every weight is finite, on every rank."""

@@ -16,7 +16,8 @@ from flyweight.curriculum import Step
 from flyweight.events import LossSpike, RolledBack, StepSkipped
 from flyweight.inference import list_checkpoints
 from flyweight.recipe import format_tokens
-from flyweight.training.checkpoint import delete_checkpoint, load_state, rewrite_state
+from flyweight.training.accounting import Window
+from flyweight.training.checkpoint import delete_checkpoint, is_saved, load_state, rewrite_state
 from flyweight.training.folder import Start
 from flyweight.training.guard import Verdict
 from flyweight.training.save_run import save
@@ -54,11 +55,13 @@ def roll_back(trainer: Trainer, reason: str) -> None:
     Raises:
         UserError: that has happened too often without getting past where it failed.
     """
-    begin, failed = time.perf_counter(), trainer.step
+    trainer.log()  # what is undone was spent all the same
     if trainer.guard.gives_up:
         raise UserError(_end(trainer, reason))
-    reached = trainer.order.journal
     trainer.saver.finish()
+    begin, failed, accounts = time.perf_counter(), trainer.step, trainer.accounts
+    saved_before = accounts.checkpoint_seconds
+    reached = trainer.order.journal
     start = trainer.ranks.from_main(lambda: _last_good(trainer))
     trainer.stand_at(start)
     then = trainer.order.journal
@@ -74,6 +77,9 @@ def roll_back(trainer: Trainer, reason: str) -> None:
         trainer.ranks.from_main(lambda: rewrite_state(path, state))
     else:
         save(trainer)
+    seconds = time.perf_counter() - begin - (accounts.checkpoint_seconds - saved_before)
+    accounts.recovery_seconds += seconds
+    trainer.window = Window.new(accounts.meter)
     trainer.sinks.emit(
         RolledBack(
             step=trainer.step.step,
@@ -83,9 +89,20 @@ def roll_back(trainer: Trainer, reason: str) -> None:
             first=first,
             end=end,
             rollbacks=trainer.guard.state.rollbacks,
-            seconds=time.perf_counter() - begin,
+            seconds=seconds,
         )
     )
+
+
+def save_what_was_learned(trainer: Trainer) -> None:
+    """The next batch cannot be read: log what came before it and save that, if it is not saved yet."""
+    trainer.log()  # the attempt that goes on from the checkpoint begins after these steps
+    with trainer.window.paused():
+        trainer.saver.finish()
+        step = trainer.step
+        saved = trainer.ranks.from_main(lambda: is_saved(trainer.run, step.clock))
+        if step.step and not saved and trainer.is_sound():
+            save(trainer)
 
 
 def _last_good(trainer: Trainer) -> Start:

@@ -118,10 +118,15 @@ class Ranks:
 
     def total(self, value: float) -> float:
         """The sum over all ranks of a number in host memory; no device is waited for."""
-        if self.alone:
-            return value
+        return value if self.alone else self._reduced(value, dist.ReduceOp.SUM)
+
+    def largest(self, value: float) -> float:
+        """The largest on any rank of a number in host memory; no device is waited for."""
+        return value if self.alone else self._reduced(value, dist.ReduceOp.MAX)
+
+    def _reduced(self, value: float, operation: Any) -> float:
         found = torch.tensor(value, dtype=torch.float64)
-        dist.all_reduce(found, group=self.control_group)
+        dist.all_reduce(found, op=operation, group=self.control_group)
         return found.item()
 
     def same(self, tensor: Tensor) -> Tensor:

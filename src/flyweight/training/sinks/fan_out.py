@@ -41,24 +41,29 @@ class Sinks:
                 view.handle(event)
             except Exception as error:
                 self._views.remove(view)
+                _close([view])
                 self.emit(Notice(f"{type(view).__name__} failed and is off from here: {error}"))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for view in self._views:
-            with contextlib.suppress(Exception):
-                view.close()
+        _close(self._views)
         if self._record is not None:
             self._record.close()
+
+
+def _close(views: Iterable[Sink]) -> None:
+    for view in views:
+        with contextlib.suppress(Exception):
+            view.close()
 
 
 def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
     """A dashboard or plain lines, and the trackers that the recipe names.
 
     Raises:
-        UserError: it names one that is not installed.
+        UserError: it names one that is not installed, or does not begin; those before it are closed again.
     """
     from flyweight.training.sinks import trackers
     from flyweight.training.sinks.dashboard import Dashboard
@@ -69,14 +74,20 @@ def standard_sinks(recipe: Recipe, run: Path, clock: int) -> list[Sink]:
     named = () if wanted == "auto" else wanted
     for name in named:
         trackers.require(name)
+    with_board = wanted == "auto" or "tensorboard" in named
+    board = tensorboard_sink(run, clock) if with_board else None
+    views: list[Sink] = [] if board is None else [board]
+    try:
+        for name in named:
+            if name != "tensorboard":
+                views.append(trackers.begin(name, recipe, run, clock))
+    except BaseException:
+        _close(views)
+        raise
+    # The terminal comes last: a live view that nobody closes keeps the cursor.
     terminal: Sink = Dashboard() if sys.stdout.isatty() else PlainLines()
-    sinks: list[Sink] = [terminal]
-    if wanted == "auto" or "tensorboard" in named:
-        views = tensorboard_sink(run, clock)
-        if views is None:
-            terminal.handle(
-                Notice("TensorBoard is not installed (pip install 'flyweight[track]'); no such files.")
-            )
-        else:
-            sinks.append(views)
-    return sinks + trackers.begin([name for name in named if name != "tensorboard"], recipe, run, clock)
+    if with_board and board is None:
+        terminal.handle(
+            Notice("TensorBoard is not installed (pip install 'flyweight[track]'); no such files.")
+        )
+    return [terminal, *views]

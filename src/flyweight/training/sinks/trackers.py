@@ -1,8 +1,9 @@
 """Trackers: which of them a run feeds, and what all of them are told.
 
 A run of ours is one run of the tracker: its project is the recipe's name, its name the run folder's. An attempt
-that goes on goes on there too; what an earlier attempt had told past that clock stays, drawn twice, since trackers
-cannot take back what they were told. `events.jsonl` is the truth.
+that goes on goes on there too; only W&B's files, where it is offline, hold one run for each attempt, all of one group,
+since it cannot join them. What an earlier attempt had told past that clock stays, drawn twice: trackers cannot take
+back what they were told. `events.jsonl` is the truth.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -37,31 +38,35 @@ def require(tracker: str) -> None:
         )
 
 
-def begin(names: Iterable[str], recipe: Recipe, run: Path, clock: int) -> list[Trackio | WeightsAndBiases]:
-    """Views of these trackers.
+def begin(name: str, recipe: Recipe, run: Path, clock: int) -> Trackio | WeightsAndBiases:
+    """The view of a tracker.
 
     Raises:
-        UserError: one of them does not begin, as without a network where it is told to need one.
+        UserError: it does not begin, as without a network where it is told to need one.
     """
-    views = []
-    for name in names:
-        try:
-            views.append({"trackio": Trackio, "wandb": WeightsAndBiases}[name](recipe, run, clock))
-        except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(
-                f"execution.trackers: {name} does not begin ({reason}); mend its settings, or take it out of the list."
-            ) from error
-    return views
+    try:
+        return {"trackio": Trackio, "wandb": WeightsAndBiases}[name](recipe, run, clock)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"execution.trackers: {name} does not begin ({reason}); mend its settings, or take it out of the list."
+        ) from error
 
 
 def public_configuration(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain values, with file names for paths: a tracker may pass them on."""
-    values = recipe.to_dict()
-    for holder in (*values["sources"].values(), values["tokenizer"]):
-        if holder.get("path"):
-            holder["path"] = PurePath(holder["path"]).name
-    return values
+    return _without_folders(recipe.to_dict())
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: PurePath(item).name if key == "path" and isinstance(item, str) else _without_folders(item)
+        for key, item in value.items()
+    }
 
 
 def _identity(run: Path, tracker: str, new: Callable[[], str], fresh: bool) -> str:
@@ -112,9 +117,13 @@ class Trackio:
         self._run.finish()
 
 
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
 class WeightsAndBiases:
     """Weights & Biases: files under RUN/wandb, for `wandb sync`; online where the user has set WANDB_MODE or
-    WANDB_API_KEY. The x axis counts tokens.
+    WANDB_API_KEY. The x axis counts tokens. Offline every attempt is a run of its own, of the run's group.
 
     Args: as of `Trackio`.
     """
@@ -125,10 +134,14 @@ class WeightsAndBiases:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
         import wandb  # type: ignore[import-not-found, unused-ignore]  # pyright: ignore[reportMissingImports]
 
+        identity = _identity(run, "wandb", _new_id, fresh=not clock)
+        # `wandb sync` cannot join files of one id: those that it sends later replace the others (wandb#3841, #5865).
+        joins = chosen not in (None, "offline", "dryrun")
         self._run = wandb.init(
             project=recipe.name,
             name=run.resolve().name,
-            id=_identity(run, "wandb", lambda: uuid.uuid4().hex[:12], fresh=not clock),
+            group=identity,
+            id=identity if joins else _new_id(),
             resume="allow",
             dir=str(run),
             config=public_configuration(recipe),
