@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from flyweight.curriculum import trial_batch
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe, recipe_from_dict
 from flyweight.training.activations import Carried
@@ -48,6 +49,7 @@ class Steps:
 
     def __init__(self, recipe: Recipe, carried: Carried, sequences: int, length: int, passes: int) -> None:
         self.recipe, self.carried, self.sequences = recipe, carried, sequences
+        self.masking = recipe.training.document_masking
         device = torch.device(carried.device_type)
         self.tokens = torch.randint(0, recipe.model.vocab_size, (passes * sequences, length + 1)).to(device)
         self.decoder = Decoder(recipe.model, recipe.parametrization).initialize(0).to(device).train()
@@ -61,7 +63,8 @@ class Steps:
 
     def take(self) -> None:
         for rows in self.tokens.split(self.sequences):
-            (self.objective(rows, 1e-4).total / self.tokens.numel()).backward()
+            documents = trial_batch(rows.cpu(), self.masking).documents(rows.device)
+            (self.objective(rows, 1e-4, documents).total / self.tokens.numel()).backward()
         torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), 1.0)
         self.optimizer.step(rates_by_role(self.recipe.training, self.decoder, 0), 0.1)
         self.float8.end_step()

@@ -1,9 +1,7 @@
 """Bytes of training on one device: what the loop holds at its fullest moment.
 
 Counted, not guessed: the parameters, what the backward pass keeps (`activations`), and what the loss, the backward
-pass and the optimizer need beside them. What allocators waste, and the device's own context, come on top; so do the
-masks of documents kept apart where no kernel takes them as such, a byte or two a pair of positions, for all layers
-together.
+pass and the optimizer need beside them. What allocators waste, and the device's own context, come on top.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from dataclasses import dataclass, replace
 from flyweight.curriculum import Schedule, Segment
 from flyweight.model import parameter_counts
 from flyweight.recipe import Model, Recipe
-from flyweight.training.activations import FLOAT32, Carried, activation_bytes, block_bytes
+from flyweight.training.activations import FLOAT32, Carried, activation_bytes, block_bytes, document_bytes
 from flyweight.training.parameters import matrix_parameters, optimizer_values
 from flyweight.training.precision.choice import layer_shapes
 
@@ -79,6 +77,8 @@ def step_memory(recipe: Recipe, carried: Carried, sequences: int, length: int, p
     model, tokens = recipe.model, sequences * length
     parameters = parameter_counts(model)["total"]
     kept = activation_bytes(model, sequences, length, carried)
+    if recipe.training.document_masking:
+        kept += document_bytes(model, sequences, length, carried)
     copies, at_loss = _copies(recipe, carried)
     state = FLOAT32 * max(optimizer_values(recipe, knot.kind) for knot in recipe.training.optimizer)
     readout = FLOAT32 * model.vocab_size * model.hidden_size
