@@ -29,3 +29,35 @@ def test_the_masks_of_documents_count(precision, attention):
     measured = peak_on_cpu(recipe, carried, 2, 512, 1)
     predicted = step_memory(recipe, carried, 2, 512, 1).total
     assert abs(predicted / measured - 1) < 0.05, (predicted, measured)
+
+
+@pytest.mark.parametrize(
+    "execution",
+    [
+        {"ema_half_life": 1000},
+        {"checkpoint_every": 1000, "async_checkpoints": False},
+        {"checkpoint_every": 1000},
+        {"checkpoint_every": 1000, "ema_half_life": 1000},
+    ],
+)
+def test_an_average_and_a_checkpoint_that_is_being_written_count_on_a_cpu(execution):
+    recipe = changed(recipe_of(32, 2, hidden_size=64, num_hidden_layers=2), "execution", **execution)
+    carried = Carried("float32", "cpu")
+    measured, predicted = peak_on_cpu(recipe, carried, 2, 32, 1), step_memory(recipe, carried, 2, 32, 1)
+    assert abs(predicted.total / measured - 1) < 0.05, (predicted, measured)
+
+
+def test_a_checkpoint_is_copied_into_the_memory_of_the_host():
+    plain = recipe_of(16, 4)
+    every, milestone = (
+        changed(plain, "execution", **how) for how in ({"checkpoint_every": 64}, {"milestones": [64]})
+    )
+
+    def copy(recipe: Recipe, **how) -> int:
+        return step_memory(recipe, Carried("bfloat16", **how), 1, 16, 4).checkpoint_copy
+
+    alone = step_memory(every, Carried("bfloat16", "cpu"), 1, 16, 4)
+    assert alone.checkpoint_copy == alone.weights + alone.optimizer > 0
+    assert copy(milestone, device_type="cpu") == alone.checkpoint_copy
+    assert copy(every, device_type="cpu", processes=4) == pytest.approx(alone.checkpoint_copy / 4, abs=1)
+    assert copy(plain, device_type="cpu") == copy(every) == 0

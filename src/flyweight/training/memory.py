@@ -38,6 +38,8 @@ class Memory:
     """What the backward pass of a block, or the optimizer, needs for a moment."""
     gathered: int
     """Parts of the model brought together from the other devices."""
+    checkpoint_copy: int
+    """Of what is written in the background while training goes on, where that is the device's own memory: on CPUs."""
     moment: str
     """`loss`, `backward` or `update`: when memory is fullest."""
     micro_batch: int
@@ -60,6 +62,7 @@ class Memory:
             + self.readout
             + self.working
             + self.gathered
+            + self.checkpoint_copy
         )
 
 
@@ -85,16 +88,19 @@ def step_memory(recipe: Recipe, carried: Carried, sequences: int, length: int, p
     replicated = carried.processes > 1 and carried.devices == 1
     gradients = FLOAT32 * parameters if passes > 1 or replicated else 0
     hidden = FLOAT32 * tokens * model.hidden_size
+    average = FLOAT32 * parameters if recipe.execution.ema_half_life else 0
+    copied = FLOAT32 * parameters + state + average if _copies_checkpoints(recipe, carried) else 0
     at_end = Memory(
         weights=FLOAT32 * parameters,
         gradients=gradients,
         optimizer=state,
-        average=FLOAT32 * parameters if recipe.execution.ema_half_life else 0,
+        average=average,
         compute_copies=at_loss,
         activations=kept,
         readout=_loss_bytes(model, tokens, carried),
         working=0,
         gathered=0,
+        checkpoint_copy=-(-copied // carried.processes),  # each writes its share
         moment="loss",
         micro_batch=sequences,
         sequence_length=length,
@@ -192,6 +198,13 @@ def _laid_out(memory: Memory, model: Model, carried: Carried, *, accumulates: bo
     parts = {name: -(-getattr(memory, name) // carried.devices) for name in cut}
     whole = 0 if memory.moment == "update" else FLOAT32 * together
     return replace(memory, **parts, gathered=whole)
+
+
+def _copies_checkpoints(recipe: Recipe, carried: Carried) -> bool:
+    """Whether steps are taken beside a copy of the checkpoint in the device's memory."""
+    execution = recipe.execution
+    between = execution.checkpoint_every or execution.milestones
+    return carried.device_type == "cpu" and execution.async_checkpoints and bool(between)
 
 
 def _copies(recipe: Recipe, carried: Carried) -> tuple[int, int]:
