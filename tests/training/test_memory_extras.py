@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from allocated import peak_on_cpu, recipe_of
 
+from flyweight.planning.fitting import planned_way
 from flyweight.recipe import Recipe, recipe_from_dict
-from flyweight.training.activations import Carried
+from flyweight.training.activations import Carried, document_bytes
 from flyweight.training.memory import step_memory
 
 DEEP = {
@@ -21,14 +22,39 @@ def changed(recipe: Recipe, section: str, **values) -> Recipe:
     return recipe_from_dict(data)
 
 
-@pytest.mark.parametrize(("precision", "attention"), [("float32", "sdpa"), ("bfloat16", "blocks")])
-def test_the_masks_of_documents_count(precision, attention):
+@pytest.mark.parametrize(
+    ("precision", "how"),
+    [
+        ("float32", {}),
+        ("bfloat16", {"attention": "blocks"}),
+        pytest.param("float32", {"compiled": True}, marks=pytest.mark.slow),
+        pytest.param("bfloat16", {"compiled": True}, marks=pytest.mark.slow),
+    ],
+)
+def test_the_masks_of_documents_count(precision, how):
     """Many layers of few numbers on long sequences: a mask of its own for every layer would double the memory."""
     recipe = changed(recipe_of(512, 2, "adamw", **DEEP), "training", document_masking=True)
-    carried = Carried(precision, "cpu", attention=attention)
+    carried = Carried(precision, "cpu", **how)
     measured = peak_on_cpu(recipe, carried, 2, 512, 1)
     predicted = step_memory(recipe, carried, 2, 512, 1).total
     assert abs(predicted / measured - 1) < 0.05, (predicted, measured)
+
+
+def test_only_torchs_attention_on_gpus_has_a_mask_for_every_layer():
+    recipe = recipe_of(512, 2, "adamw", **DEEP)
+    pairs, layers = 2 * 512 * 512, DEEP["num_hidden_layers"]
+
+    def masks(**how) -> int:
+        carried, rotary = Carried("bfloat16", **how), 4 * DEEP["head_dim"] * 512
+        return document_bytes(recipe.model, 2, 512, carried) - rotary
+
+    assert masks(attention="flex") == masks(attention="varlen") == 0
+    assert masks(attention="blocks", device_type="cpu") == 2 * pairs
+    assert masks(device_type="cpu") == 4 * pairs
+    assert masks() == (1 + 2 * layers) * pairs
+    assert masks(checkpointed=True) == (1 + 2) * pairs
+    apart = changed(recipe, "training", document_masking=True)
+    assert planned_way(apart).attention == "flex"  # what a GPU that is not at hand will have
 
 
 @pytest.mark.parametrize(
