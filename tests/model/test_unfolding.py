@@ -123,3 +123,33 @@ def test_the_configurations_that_transformers_writes_are_understood(kind, make_c
         rope_parameters={"rope_type": "default", "rope_theta": model.rope_theta},
     ).to_dict()
     assert why_not_ours(config, model, Parametrization()) == []
+
+
+ODD = [
+    ({"rope_parameters": "x"}, "rope_parameters is 'x'; expected keys and values"),
+    ({"rope_parameters": None, "rope_scaling": [1]}, "rope_scaling is [1]; expected keys and values"),
+    ({"hidden_size": "48"}, "model.hidden_size is 48 in the recipe, '48' there"),
+    (
+        {"num_attention_heads": [6], "head_dim": None},
+        "model.num_attention_heads is 6 in the recipe, [6] there",
+    ),
+    ({"model_type": ["llama"]}, "model_type is ['llama']"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), ODD, ids=str)
+def test_values_of_another_type_are_named(make_decoder: Callable[..., Decoder], values, message: str):
+    decoder = make_decoder()
+    config, _ = to_stock(decoder.state_dict(), decoder.config, decoder.parametrization)
+    found = why_not_ours({**config, **values}, decoder.config, decoder.parametrization)
+    assert any(sentence.startswith(message) for sentence in found), found
+
+
+@pytest.mark.parametrize("value", ["1.0", None, [1.0]])
+def test_a_multiplier_of_another_type_is_named(make_decoder: Callable[..., Decoder], value):
+    decoder = make_decoder()
+    config = {"model_type": "flyweight", "logit_scale": value}
+    found = why_not_ours(config, decoder.config, decoder.parametrization)
+    assert any(sentence.startswith(f"its logit_scale is {value!r}, the recipe's") for sentence in found), (
+        found
+    )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from parallel_children import train_here
 from parallel_setup import together
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_faults import KillAt, Killed
 from test_run import STEP, assert_same_bits, changed, losses, run
 
@@ -140,9 +140,63 @@ def test_without_its_file_it_begins_with_the_weights_of_the_checkpoint(averaged,
     assert not (list_checkpoints(tmp_path / "run")[-1][1] / "ema.safetensors").exists()
     run(averaged, corpus, tmp_path / "run", stop_after=6 * STEP)
     last = list_checkpoints(tmp_path / "run")[-1][1]
-    after, share = load_file(last / "model.safetensors"), 1 - 2 ** (-STEP / HALF_LIFE)
-    expected = {name: begin[name] + share * (after[name] - begin[name]) for name in begin}
+    expected = one_step_after(begin, last, HALF_LIFE)
     assert_close(load_file(last / "ema.safetensors"), expected, rtol=1e-5, atol=1e-7)
+
+
+def one_step_after(
+    begin: dict[str, torch.Tensor], checkpoint: Path, half_life: int
+) -> dict[str, torch.Tensor]:
+    """The average after the one step since it began with `begin`."""
+    after, share = load_file(checkpoint / "model.safetensors"), 1 - 2 ** (-STEP / half_life)
+    return {name: begin[name] + share * (after[name] - begin[name]) for name in begin}
+
+
+def test_under_another_half_life_it_begins_anew_so_that_the_one_on_record_is_true(averaged, corpus, tmp_path):
+    run(averaged, corpus, tmp_path / "run", stop_after=3 * STEP)
+    begin = load_file(list_checkpoints(tmp_path / "run")[-1][1] / "model.safetensors")
+    other = changed(averaged, execution={"ema_half_life": 2 * HALF_LIFE})
+    run(other, corpus, tmp_path / "run", stop_after=4 * STEP)
+    last = list_checkpoints(tmp_path / "run")[-1][1]
+    expected = one_step_after(begin, last, 2 * HALF_LIFE)
+    assert_close(load_file(last / "ema.safetensors"), expected, rtol=1e-5, atol=1e-7)
+    assert average_ema(last, tmp_path / "ema")["half_life"] == 2 * HALF_LIFE
+
+
+def test_a_run_from_another_run_begins_its_own(averaged, corpus, reference, tmp_path):
+    run(averaged, corpus, tmp_path / "run", start_from=f"{reference}@{6 * STEP}", stop_after=7 * STEP)
+    begin = kept(reference, "model")[5]
+    last = list_checkpoints(tmp_path / "run")[-1][1]
+    assert_close(
+        load_file(last / "ema.safetensors"), one_step_after(begin, last, HALF_LIFE), rtol=1e-5, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("damage", ["missing", "shape", "extra"])
+def test_a_file_that_is_no_average_of_the_model_is_refused_and_harms_nothing(
+    averaged, corpus, reference, tmp_path, damage
+):
+    average_ema(reference, tmp_path / "ema")
+    before = (tmp_path / "ema" / "model.safetensors").read_bytes()
+    run(averaged, corpus, tmp_path / "run", stop_after=2 * STEP)
+    file = list_checkpoints(tmp_path / "run")[-1][1] / "ema.safetensors"
+    tensors = load_file(file)
+    norm = tensors.pop("norm.weight")
+    if damage != "missing":
+        tensors |= (
+            {"norm.weight": norm[:-1]} if damage == "shape" else {"norm.weight": norm, "more": norm.clone()}
+        )
+    save_file(tensors, file)
+    name = "more" if damage == "extra" else r"norm\.weight"
+    for use in (
+        lambda: average_ema(tmp_path / "run", tmp_path / "ema"),
+        lambda: run(averaged, corpus, tmp_path / "run"),
+    ):
+        with pytest.raises(UserError, match=rf"no average of the model's weights: {name} is .* there"):
+            use()
+    assert (tmp_path / "ema" / "model.safetensors").read_bytes() == before
+    file.unlink()
+    run(averaged, corpus, tmp_path / "run", stop_after=3 * STEP)
 
 
 def test_a_run_that_goes_back_goes_back_with_its_average(averaged, corpus, tmp_path, monkeypatch):
@@ -233,8 +287,7 @@ def test_a_run_starts_from_an_average_with_fresh_optimizer_state(averaged, corpu
     assert read_state(first[1])["average"] is None
     assert losses(tmp_path / "run")[7 * STEP] == pytest.approx(losses(reference)[7 * STEP], abs=1.0)
     begin = load_file(tmp_path / "mean" / "model.safetensors")  # the moving average begins with the mean
-    after, share = load_file(first[1] / "model.safetensors"), 1 - 2 ** (-STEP / HALF_LIFE)
-    expected = {name: begin[name] + share * (after[name] - begin[name]) for name in begin}
+    expected = one_step_after(begin, first[1], HALF_LIFE)
     assert_close(load_file(first[1] / "ema.safetensors"), expected, rtol=1e-5, atol=1e-7)
     assert run(longer, corpus, tmp_path / "run").finished
 

@@ -113,6 +113,37 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(exported, corpu
     assert {path.name for path in refused.iterdir()} <= {".lock"}
 
 
+@pytest.mark.parametrize("exported", ["plain"], indirect=True)
+@pytest.mark.parametrize(
+    ("index", "message"),
+    [
+        ({}, "the index names no files"),
+        ([], "the index names no files"),
+        ({"weight_map": []}, "the index names no files"),
+        ({"weight_map": {}}, "the index names no files"),
+        ({"weight_map": {"a": 3}}, "the index names no files"),
+        (
+            {"weight_map": {"a": "gone.safetensors"}},
+            "gone.safetensors: no such file; .*download the model again",
+        ),
+        ({"weight_map": {"a": "cut.safetensors"}}, "cut.safetensors: damaged.*download the model again"),
+        ({"weight_map": {"a": ".."}}, "no such file"),
+    ],
+    ids=str,
+)
+def test_an_odd_index_is_one_sentence(exported, corpus, tmp_path, index, message):
+    recipe, _, folder = exported
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    whole = (other / "model.safetensors").read_bytes()
+    (other / "model.safetensors").unlink()
+    (other / "cut.safetensors").write_bytes(whole[:1000])
+    (other / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(UserError, match=message) as told:
+        run(recipe, corpus, tmp_path / "run", start_from=str(other))
+    assert "checkpoint" not in str(told.value)
+
+
 def test_another_model_given_to_a_run_that_has_begun_is_refused(exported, corpus, tmp_path):
     recipe, _, folder = exported
     run(recipe, corpus, tmp_path / "run", start_from=str(folder), stop_after=1)

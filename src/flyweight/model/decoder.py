@@ -90,7 +90,7 @@ class Decoder(nn.Module):
         else:
             assert cache is None
             positions = positions_of(documents).unsqueeze(1)  # the same for all heads
-            mask = document_mask(documents, self.attention_kernel)
+            mask = document_mask(documents, self.attention_kernel, self.norm.weight.dtype)
         rotary = rotary_tables(positions, self.config.head_dim, self.rope_theta)
         x = scaled(self.embed_tokens(tokens), self.multipliers.embedding)
         for block in self.layers:

@@ -77,15 +77,20 @@ def visible_keys(begins: Tensor) -> Tensor:
     return (places <= places[:, None]) & (places >= begins[:, None, :, None])
 
 
-def document_mask(documents: Documents, kernel: str) -> Tensor | DocumentMask:
+def document_mask(
+    documents: Documents, kernel: str, weights: torch.dtype = torch.float32
+) -> Tensor | DocumentMask:
     """What attention takes to keep `documents` apart, for all layers of a forward pass.
 
     Args:
         documents: of the batch.
         kernel: what computes attention in training; sequences that are too long for blocks of queries get a mask for
             torch's own attention.
+        weights: type of the decoder's weights.
 
-    A mask takes B*T*T bytes, twice that for blocks of queries; the two others take next to nothing.
+    On CPUs a mask is what is added to the scores: 2*B*T*T bytes for blocks of queries, 4*B*T*T for torch's own
+    attention, which would make and keep one of a mask of True and False in every layer. Elsewhere it takes B*T*T bytes
+    and what torch makes of it. The two other kernels take next to nothing.
     """
     if kernel == "varlen":
         # The number of documents is a length that torch.compile leaves open: no batch brings another compilation.
@@ -93,11 +98,16 @@ def document_mask(documents: Documents, kernel: str) -> Tensor | DocumentMask:
         return DocumentMask("varlen", documents.offsets)
     if kernel == "flex":
         return DocumentMask("flex", flex_mask(documents.begins))
+    seen = visible_keys(documents.begins)
     if kernel == "blocks" and documents.begins.shape[1] <= LONGEST:
-        hidden = ~visible_keys(documents.begins).squeeze(1)
-        added = torch.zeros(hidden.shape, dtype=torch.bfloat16, device=hidden.device)
-        return DocumentMask("blocks", added.masked_fill_(hidden, float("-inf")))
-    return visible_keys(documents.begins)
+        return DocumentMask("blocks", _added(seen.squeeze(1), torch.bfloat16))
+    # On CPUs `attend` computes in float32 at least, and torch reads a mask of another type than its queries' wrongly.
+    return _added(seen, torch.promote_types(weights, torch.float32)) if seen.device.type == "cpu" else seen
+
+
+def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask to be added to scores: 0 where a key is `seen`, -inf elsewhere."""
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
 
 
 def attend_documents(query: Tensor, keys: Tensor, values: Tensor, scale: float, mask: DocumentMask) -> Tensor:

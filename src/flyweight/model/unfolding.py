@@ -40,6 +40,13 @@ def why_not_ours(config: Mapping[str, Any], model: Model, parametrization: Param
         return _differences(config, model) + _other_multipliers(config, model, parametrization)
     if kind not in ("llama", "qwen3"):
         return [f"model_type is {kind!r}; expected llama, qwen3 or an export of Flyweight"]
+    odd = [
+        f"{key} is {config[key]!r}; expected keys and values"
+        for key in ("rope_parameters", "rope_scaling")
+        if not isinstance(config.get(key) or {}, Mapping)
+    ]
+    if odd:
+        return odd
     found = {
         **config,
         "rope_theta": (config.get("rope_parameters") or {}).get(
@@ -63,7 +70,7 @@ def _default_head_dim(config: Mapping[str, Any]) -> int | None:
 def _differences(config: Mapping[str, Any], model: Model) -> list[str]:
     keys = (*_SHAPE, "rope_theta", "rms_norm_eps", "tie_word_embeddings", "qk_norm", "exclusive_attention")
     return [
-        f"model.{key} is {getattr(model, key)} in the recipe, {config.get(key)} there"
+        f"model.{key} is {getattr(model, key)!r} in the recipe, {config.get(key)!r} there"
         for key in keys
         if config.get(key) != getattr(model, key)
     ]
@@ -81,9 +88,10 @@ def _other_multipliers(
         "logit_scale": own.logits,
     }
     return [
-        f"its {name} is {config.get(name)}, the recipe's parametrization makes it {value:.6g}"
+        f"its {name} is {found!r}, the recipe's parametrization makes it {value:.6g}"
         for name, value in pairs.items()
-        if not math.isclose(config.get(name, math.nan), value, rel_tol=1e-9)
+        if not isinstance(found := config.get(name), int | float)
+        or not math.isclose(found, value, rel_tol=1e-9)
     ]
 
 

@@ -23,7 +23,8 @@ def render_dry_run(result: DryRun) -> RenderableType:
     parts.append(
         Text(
             "time: micro-batches and updates as measured once, times as many as the run has; validation, and "
-            "waiting for data, come on top. Memory: above what the process held before the model was built.",
+            "waiting for data, come on top. Memory: above what the process held before the model was built; measured "
+            "with no checkpoint on its way to the disk.",
             style="dim",
         )
     )

@@ -34,6 +34,8 @@ def planned_way(recipe: Recipe) -> Carried:
     return Carried(
         precision="float32" if execution.precision == "float32" else "bfloat16",
         device_type=device_type,
+        # Documents are kept apart without a mask on GPUs.
+        attention="flex" if recipe.training.document_masking and device_type == "cuda" else "sdpa",
         compiled=execution.compile == "on",
         checkpointed=execution.activation_checkpointing,
         chunk_logits=chunk_logits(device_type),

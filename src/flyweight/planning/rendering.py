@@ -153,6 +153,7 @@ def _space(plan: Plan) -> Table:
         ("readout", memory.readout),
         ("working memory", memory.working),
         ("parts of other devices", memory.gathered),
+        ("checkpoint while it is written", memory.checkpoint_copy),
     ]
     right = [
         (f"shards ({disk.token_bytes} bytes a token)", disk.shards),

@@ -66,6 +66,21 @@ def activation_bytes(model: Model, sequences: int, sequence_length: int, carried
     return int(tokens * (model.num_hidden_layers * block + final_norm)) + rotary + identifiers
 
 
+def document_bytes(model: Model, sequences: int, sequence_length: int, carried: Carried) -> int:
+    """What keeping documents apart adds to `activation_bytes`: a mask, and rotary tables for every sequence."""
+    rotary = FLOAT32 * model.head_dim * sequence_length * (sequences - 1)
+    pairs = sequences * sequence_length**2
+    if carried.attention in ("varlen", "flex"):
+        return rotary
+    if carried.attention == "blocks" and sequence_length <= LONGEST:
+        return rotary + 2 * pairs
+    if carried.device_type == "cpu":
+        return rotary + FLOAT32 * pairs
+    # Of True and False, and what torch makes of it and may keep, in every layer.
+    layers = 1 if carried.checkpointed else model.num_hidden_layers
+    return rotary + (1 + carried.compute * layers) * pairs
+
+
 def block_bytes(model: Model, sequence_length: int, carried: Carried) -> float:
     """Of one token in one block."""
     shape = _Shape(model, sequence_length, carried)

@@ -23,8 +23,9 @@ from flyweight.inference import (
     read_checkpoint_recipe,
     read_tensors,
 )
+from flyweight.model import Decoder
 from flyweight.recipe import identity_differences
-from flyweight.training.checkpoint import load_state
+from flyweight.training.checkpoint import load_state, read_average
 
 NO_OPTIMIZER = "none"
 """In the state of such a checkpoint: whoever starts from it begins with fresh optimizer state."""
@@ -86,9 +87,13 @@ def average_ema(checkpoint: str | Path, out: Path) -> dict[str, Any]:
             f"{found}: this checkpoint has no moving average of the weights ({layout.AVERAGE_FILE}); train with "
             f"execution.ema_half_life, say a hundredth of training.tokens, or take the mean of checkpoints with --last."
         )
-    half_life = read_checkpoint_recipe(found).execution.ema_half_life
-    about = {"kind": "ema", "half_life": half_life, "clocks": [load_state(found).clock]}
-    _write(out, found, read_tensors(found / layout.AVERAGE_FILE), about)
+    recipe = read_checkpoint_recipe(found)
+    with torch.device("meta"):
+        model = Decoder(recipe.model, recipe.parametrization)
+    about = {
+        "kind": "ema", "half_life": recipe.execution.ema_half_life, "clocks": [load_state(found).clock]
+    }  # fmt: skip
+    _write(out, found, read_average(found, model), about)
     return about
 
 

@@ -57,10 +57,7 @@ class WeightAverage:
         return dict(self._values)
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `state_tensors` returned for the same model, whole; of nothing, begin anew."""
-        if not tensors:
-            self.reset()
-            return
+        """Take over what `state_tensors` returned for the same model, whole."""
         for name, value in self._values.items():
             fill(value, tensors[name])
 

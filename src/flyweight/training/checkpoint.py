@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flyweight.base import UserError, atomic_folder, write_json
 from flyweight.corpus import TextTokenizer
-from flyweight.inference import layout, list_checkpoints, read_state, read_tensors
+from flyweight.inference import layout, list_checkpoints, read_checkpoint_recipe, read_state, read_tensors
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 from flyweight.training.averaging import WeightAverage
@@ -141,27 +141,53 @@ def load_tensors(
     optimizer: OptimizerByRole | None,
     float8: Float8Layers,
     average: WeightAverage,
+    *,
+    same_run: bool = True,
 ) -> None:
     """Fill the decoder, its FP8 scaling, the average of its weights, and the optimizer where given, from a checkpoint.
 
-    An average that the checkpoint does not have begins with its weights.
+    The average goes on where the checkpoint is of the `same_run` and has one of the same half-life; else it begins
+    with the checkpoint's weights.
 
     Raises:
         UserError: a file is missing or damaged, or holds another model.
     """
     weights = read_tensors(path / layout.MODEL_FILE)
-    wanted = {name: tuple(value.shape) for name, value in decoder.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    if wanted != found:
-        odd = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
-        raise UserError(
-            f"{path}: this checkpoint holds another model: {odd[0]} is {found.get(odd[0], 'absent')} there, "
-            f"{wanted.get(odd[0], 'absent')} in the recipe."
-        )
+    odd = other_shapes(weights, decoder.state_dict())
+    if odd:
+        raise UserError(f"{path}: this checkpoint holds another model: {odd}.")
     load_weights(decoder, weights)
     if optimizer is not None:
         optimizer.load_state_tensors(read_tensors(path / layout.OPTIMIZER_FILE))
     if (path / layout.FLOAT8_FILE).exists():
         float8.load_state_tensors(read_tensors(path / layout.FLOAT8_FILE))
-    kept = average.half_life and (path / layout.AVERAGE_FILE).exists()
-    average.load_state_tensors(read_tensors(path / layout.AVERAGE_FILE) if kept else {})
+    goes_on = same_run and average.half_life and (path / layout.AVERAGE_FILE).exists()
+    if goes_on and average.half_life == read_checkpoint_recipe(path).execution.ema_half_life:
+        average.load_state_tensors(read_average(path, decoder))
+    else:
+        average.reset()
+
+
+def read_average(path: Path, decoder: Decoder) -> dict[str, Tensor]:
+    """The moving average of the weights that a checkpoint holds.
+
+    Raises:
+        UserError: the file is damaged, or its tensors are not those of `decoder`.
+    """
+    average = read_tensors(path / layout.AVERAGE_FILE)
+    odd = other_shapes(average, decoder.state_dict())
+    if odd:
+        raise UserError(
+            f"{path / layout.AVERAGE_FILE}: this is no average of the model's weights: {odd}. Use another checkpoint, "
+            f"or delete this file: a run that goes on from here then begins its average anew."
+        )
+    return average
+
+
+def other_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """The first tensor that is not there, is too many, or has another shape than is wanted; None where none is."""
+    for name in sorted(found.keys() | wanted.keys()):
+        there, here = (tuple(part[name].shape) if name in part else "absent" for part in (found, wanted))
+        if there != here:
+            return f"{name} is {there} there, {here} in the recipe"
+    return None

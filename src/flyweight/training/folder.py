@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 
@@ -80,32 +81,51 @@ def open_run(run: Path, recipe: Recipe, corpus: OpenCorpus, start_from: str | No
             shards; a start from a checkpoint that does not fit.
     """
     _sweep(run)
-    checkpoints = list_checkpoints(run)
+    checkpoints, origin = list_checkpoints(run), _origin(run)
+    from_origin = origin is not None and (
+        start_from is None or Path(start_from).resolve() == Path(origin["given"]).resolve()
+    )
     if checkpoints:
         start = _continued(run, recipe, corpus, checkpoints[-1][1])
-        origin = _origin(run)
-        if start_from and (origin is None or origin["given"] != start_from):
+        if start_from and not from_origin:
             raise UserError(
                 f"{run}: this folder holds a run already, which did not start from {start_from}; name a new "
                 f"folder with --run."
             )
     else:
         _refuse_foreign(run)
-        origin = _origin(run) if start_from is None else None
-        given = start_from or (origin["given"] if origin else None)
-        start = _start_elsewhere(given, recipe, corpus) if given else Start(None, None)
-        if given and start.model is not None:
+        given = origin["given"] if origin and from_origin else start_from
+        place = _recorded_place(run, origin) if origin and from_origin else start_from
+        start = _start_elsewhere(place, recipe, corpus) if place else Start(None, None)
+        if start.model is not None:
             write_json(run / _ORIGIN, {"given": given})
-        elif given and start.state is not None:
-            hash_ = identity_hash(read_checkpoint_recipe(given))
+        elif start.checkpoint is not None and start.state is not None:
+            hash_ = identity_hash(read_checkpoint_recipe(start.checkpoint))
             write_json(run / _ORIGIN, {"given": given, "clock": start.state.clock, "recipe_hash": hash_})
     write_recipe(run / layout.RUN_RECIPE_FILE, recipe)  # execution keys may have changed
     return start
 
 
-def _origin(run: Path) -> dict[str, str] | None:
+def _origin(run: Path) -> dict[str, Any] | None:
     path = run / _ORIGIN
     return read_json(path, "record of a run's origin") if path.exists() else None
+
+
+def _recorded_place(run: Path, origin: dict[str, Any]) -> str:
+    """Where a run started: a checkpoint by its clock, since the other run may have gone on; or a model's folder."""
+    given = origin["given"]
+    if "clock" not in origin:
+        return given
+    found = find_checkpoint(given)
+    if load_state(found).clock == origin["clock"]:
+        return given
+    others = dict(list_checkpoints(found.parent.parent))
+    if origin["clock"] not in others:
+        raise UserError(
+            f"{given}: the checkpoint at {origin['clock']:,} tokens, from which {run} started, is gone; nothing was "
+            f"saved in {run} yet: delete it, and start from another checkpoint."
+        )
+    return str(others[origin["clock"]])
 
 
 def _refuse_foreign(run: Path) -> None:

@@ -48,17 +48,33 @@ def import_weights(folder: Path, recipe: Recipe) -> dict[str, Tensor]:
 
 def _read(folder: Path) -> dict[str, Tensor]:
     if (folder / _WEIGHTS).exists():
-        return read_tensors(folder / _WEIGHTS)
+        return _tensors(folder / _WEIGHTS)
     if not (folder / _INDEX).exists():
         raise UserError(
             f"{folder}: neither {_WEIGHTS} nor {_INDEX} is here; weights in pickled files (.bin) are not read, "
             f"save the model again with transformers' save_pretrained."
         )
     index = read_json(folder / _INDEX, "index of a model's weights")
-    names = sorted(set(index.get("weight_map", {}).values())) if isinstance(index, dict) else []
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict) or not places or not all(isinstance(p, str) for p in places.values()):
+        raise UserError(
+            f"{folder / _INDEX}: the index names no files; expected a weight_map with the file of every weight."
+        )
+    names = sorted(set(places.values()))
     if any(Path(name).name != name for name in names):
         raise UserError(f"{folder / _INDEX}: it names files outside its folder.")
-    return {key: value for name in names for key, value in read_tensors(folder / name).items()}
+    return {key: value for name in names for key, value in _tensors(folder / name).items()}
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    """What `read_tensors` reads; what is wrong is no run's, so that other advice is due."""
+    what = "no such file"
+    if file.is_file():
+        try:
+            return read_tensors(file)
+        except UserError:
+            what = "damaged or cut short"
+    raise UserError(f"{file}: {what}; save or download the model again, with all its files.")
 
 
 def check_tokenizer(folder: Path, tokenizer: TextTokenizer) -> None:

@@ -94,7 +94,12 @@ class Trainer:
         if start.checkpoint is not None and start.state is not None:
             same = start.state.optimizer == self.optimizer.kind and not self._optimizer_changes_at(self.step)
             load_tensors(
-                start.checkpoint, self.decoder, self.optimizer if same else None, self.float8, self.average
+                start.checkpoint,
+                self.decoder,
+                self.optimizer if same else None,
+                self.float8,
+                self.average,
+                same_run=not start.from_other_run,
             )
         else:
             load_weights(self.decoder, self._first_weights(start))

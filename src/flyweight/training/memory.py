@@ -1,9 +1,7 @@
 """Bytes of training on one device: what the loop holds at its fullest moment.
 
 Counted, not guessed: the parameters, what the backward pass keeps (`activations`), and what the loss, the backward
-pass and the optimizer need beside them. What allocators waste, and the device's own context, come on top; so do the
-masks of documents kept apart where no kernel takes them as such, a byte or two a pair of positions, for all layers
-together.
+pass and the optimizer need beside them. What allocators waste, and the device's own context, come on top.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ from dataclasses import dataclass, replace
 from flyweight.curriculum import Schedule, Segment
 from flyweight.model import parameter_counts
 from flyweight.recipe import Model, Recipe
-from flyweight.training.activations import FLOAT32, Carried, activation_bytes, block_bytes
+from flyweight.training.activations import FLOAT32, Carried, activation_bytes, block_bytes, document_bytes
 from flyweight.training.parameters import matrix_parameters, optimizer_values
 from flyweight.training.precision.choice import layer_shapes
 
@@ -40,6 +38,8 @@ class Memory:
     """What the backward pass of a block, or the optimizer, needs for a moment."""
     gathered: int
     """Parts of the model brought together from the other devices."""
+    checkpoint_copy: int
+    """Of what is written in the background while training goes on, where that is the device's own memory: on CPUs."""
     moment: str
     """`loss`, `backward` or `update`: when memory is fullest."""
     micro_batch: int
@@ -62,6 +62,7 @@ class Memory:
             + self.readout
             + self.working
             + self.gathered
+            + self.checkpoint_copy
         )
 
 
@@ -79,22 +80,27 @@ def step_memory(recipe: Recipe, carried: Carried, sequences: int, length: int, p
     model, tokens = recipe.model, sequences * length
     parameters = parameter_counts(model)["total"]
     kept = activation_bytes(model, sequences, length, carried)
+    if recipe.training.document_masking:
+        kept += document_bytes(model, sequences, length, carried)
     copies, at_loss = _copies(recipe, carried)
     state = FLOAT32 * max(optimizer_values(recipe, knot.kind) for knot in recipe.training.optimizer)
     readout = FLOAT32 * model.vocab_size * model.hidden_size
     replicated = carried.processes > 1 and carried.devices == 1
     gradients = FLOAT32 * parameters if passes > 1 or replicated else 0
     hidden = FLOAT32 * tokens * model.hidden_size
+    average = FLOAT32 * parameters if recipe.execution.ema_half_life else 0
+    copied = FLOAT32 * parameters + state + average if _copies_checkpoints(recipe, carried) else 0
     at_end = Memory(
         weights=FLOAT32 * parameters,
         gradients=gradients,
         optimizer=state,
-        average=FLOAT32 * parameters if recipe.execution.ema_half_life else 0,
+        average=average,
         compute_copies=at_loss,
         activations=kept,
         readout=_loss_bytes(model, tokens, carried),
         working=0,
         gathered=0,
+        checkpoint_copy=-(-copied // carried.processes),  # each writes its share
         moment="loss",
         micro_batch=sequences,
         sequence_length=length,
@@ -192,6 +198,13 @@ def _laid_out(memory: Memory, model: Model, carried: Carried, *, accumulates: bo
     parts = {name: -(-getattr(memory, name) // carried.devices) for name in cut}
     whole = 0 if memory.moment == "update" else FLOAT32 * together
     return replace(memory, **parts, gathered=whole)
+
+
+def _copies_checkpoints(recipe: Recipe, carried: Carried) -> bool:
+    """Whether steps are taken beside a copy of the checkpoint in the device's memory."""
+    execution = recipe.execution
+    between = execution.checkpoint_every or execution.milestones
+    return carried.device_type == "cpu" and execution.async_checkpoints and bool(between)
 
 
 def _copies(recipe: Recipe, carried: Carried) -> tuple[int, int]:

@@ -201,8 +201,8 @@ def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[Executio
             if before["fp8"] != wanted["fp8"]:
                 changes += [reason for reason in plan.reasons if reason.startswith("FP8")]
         if stored.get("processes", processes) != processes:
-            plan, smaller = _fitted(plan, recipe)
-            changes += smaller
+            plan, others = _for_other_processes(plan, recipe)
+            changes += others
     write_json(
         run / layout.PLAN_FILE,
         {
@@ -215,16 +215,31 @@ def frozen_plan(run: Path, recipe: Recipe, corpus: OpenCorpus) -> tuple[Executio
     return plan, changes
 
 
-def _fitted(plan: ExecutionPlan, recipe: Recipe) -> tuple[ExecutionPlan, list[str]]:
-    """The plan with a micro-batch that fits also where another number of processes shares the model."""
+def _for_other_processes(plan: ExecutionPlan, recipe: Recipe) -> tuple[ExecutionPlan, list[str]]:
+    """The plan where another number of processes shares machine and model: with threads for each, and what fits."""
+    changes = []
+    if recipe.execution.threads == "auto" and torch.get_num_threads() != plan.threads:
+        changes.append(f"threads of a process: {plan.threads} -> {torch.get_num_threads()}")
+        plan = _on_threads(plan, torch.get_num_threads())
     if plan.micro_batch is not None:
-        return plan, []
+        return plan, changes
     fits = micro_tokens(recipe, carried_out(plan, recipe), free_bytes(torch.device(plan.device)))
     if fits >= plan.micro_tokens:
-        return plan, []
+        return plan, changes
     return replace(plan, micro_tokens=fits), [
-        f"micro-batches of {fits:,} tokens instead of {plan.micro_tokens:,}: more does not fit on this many processes"
+        *changes,
+        f"micro-batches of {fits:,} tokens instead of {plan.micro_tokens:,}: more does not fit on this many processes",
     ]
+
+
+def _on_threads(plan: ExecutionPlan, threads: int) -> ExecutionPlan:
+    """The plan on so many threads; another number of them is another CPU to what was measured."""
+    device = torch.device(plan.device)
+    plan, before = replace(plan, threads=threads, hardware=hardware_name(device)), plan.threads
+    if threads == before or device.type != "cpu":
+        return plan
+    peak, peak_from = known_or_measured_peak(device, plan.precision)
+    return replace(plan, peak_flops=peak, peak_from=peak_from, muon={})
 
 
 def _check_device(plan: ExecutionPlan) -> None:
@@ -241,8 +256,8 @@ def _resolved_anew(old: ExecutionPlan, before: dict[str, Any], recipe: Recipe) -
     new, execution = resolve_plan(recipe), recipe.execution
     if before["device"] != execution.device or before["precision"] != execution.precision:
         return new
-    if new.threads == old.threads:
-        new = replace(new, muon=old.muon)
+    old = _on_threads(old, new.threads)
+    new = replace(new, muon=old.muon)
     if before["fp8"] == execution.fp8.model_dump(mode="json"):
         new = replace(new, fp8_scaling=old.fp8_scaling, fp8_layers=old.fp8_layers)
     elif execution.fp8.forced or new.fp8_layers:
