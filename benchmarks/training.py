@@ -356,6 +356,7 @@ def main() -> None:
     parser.add_argument(
         "--cases", nargs="+", help="names of recipes; all that this machine is for when left out"
     )
+    parser.add_argument("--only", nargs="+", help="of the contenders, these and `flyweight eager`")
     options = parser.parse_args()
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     names = [case.recipe for case in CASES["cuda"]]
@@ -373,6 +374,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             corpus = prepare(recipe, Path(folder) / "corpus")
             ours, found = contenders(recipe, corpus, Path(folder))
+            if options.only:
+                wanted_names = {*options.only, "flyweight eager"}
+                found = {name: train for name, train in found.items() if name in wanted_names}
             measured = measure(ours, found, options.turns, options.steps)
             result["cases"][case.recipe] = {
                 "tokens a step": case.sequences * case.length,
