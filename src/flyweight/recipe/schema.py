@@ -65,11 +65,12 @@ class Parametrization(Frozen):
     """How initialisation, forward multipliers and learning rates depend on width and depth.
 
     `standard`: one initialisation and one rate for all; output projections initialised 1/sqrt(2L)
-    smaller. `minicpm`: µP as in MiniCPM and Xmodel-2 (arXiv 2404.06395, table 7). `xmodel-2.5`: µP
-    as in Xmodel-2.5's training code.
+    smaller. `mup`: µP as in Tensor Programs V (arXiv 2203.03466, table 8), with a weight decay that
+    does not fall with the rate. `minicpm`: µP as in MiniCPM and Xmodel-2 (arXiv 2404.06395, table 7).
+    `xmodel-2.5`: µP as in Xmodel-2.5's training code.
     """
 
-    kind: Literal["standard", "minicpm", "xmodel-2.5"] = "standard"
+    kind: Literal["standard", "mup", "minicpm", "xmodel-2.5"] = "standard"
     """Which parametrization."""
     init_std: float = Field(default=0.02, gt=0)
     """Standard deviation of the initialisation before any width or depth factor."""
