@@ -79,14 +79,17 @@ class OptimizerByRole:
                 rows={p: rows[name] for p, name in self._names.items() if len(rows.get(name, ())) > 1},
             )
 
+    @property
+    def multipliers(self) -> dict[Role, float]:
+        """What the role table makes of the base rate under this optimizer."""
+        return {role: rule.learning_rate_multiplier for role, rule in self._rules.items()}
+
     def rates(self, clock: float) -> dict[Role, float]:
-        """The learning rate of each role at `clock`: given outright, or the base rate times its factor."""
+        """The learning rate of each role at `clock`: given outright, or the base rate times its multiplier."""
         base, outright = self._training.learning_rate.at(clock), self._training.role_learning_rate
         return {
-            role: outright[role.value].at(clock)
-            if role.value in outright
-            else base * rule.learning_rate_multiplier
-            for role, rule in self._rules.items()
+            role: outright[role.value].at(clock) if role.value in outright else base * multiplier
+            for role, multiplier in self.multipliers.items()
         }
 
     def step(self, rates: dict[Role, float], weight_decay: float) -> None:
