@@ -6,6 +6,7 @@ from flyweight.plots.output import to_png, to_svg_text
 from flyweight.plots.panels import Panel, panel_figure, panel_grid
 from flyweight.plots.shares import Shares, stacked_shares
 from flyweight.plots.style import PALETTE, colors, format_clock
+from flyweight.plots.sweeps import format_power, sweeps
 
 __all__ = [
     "PALETTE",
@@ -17,9 +18,11 @@ __all__ = [
     "colors",
     "curves",
     "format_clock",
+    "format_power",
     "panel_figure",
     "panel_grid",
     "stacked_shares",
+    "sweeps",
     "to_png",
     "to_svg_text",
 ]

@@ -1,0 +1,28 @@
+"""What the wind tunnel draws."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from flyweight.plots import Panel, Series, sweeps
+from flyweight.windtunnel.coordinates import Coordinates
+
+
+def coordinates_figure(found: Coordinates, title: str = "") -> Figure:
+    """Mean absolute activation over width, a panel for each module, a line for each step; bands over seeds."""
+    widths = np.array(found.widths)
+    steps = found.activations.shape[1]
+    shown = sorted({0, 1, 2, steps // 2, steps - 1} & set(range(steps)))
+    panels = []
+    for module, values in zip(found.modules, found.activations, strict=True):
+        lines = [
+            Series(f"step {step}", widths, values[step].mean(-1), values[step].min(-1), values[step].max(-1))
+            for step in shown
+        ]
+        last = found.slope(module, steps - 1)
+        panels.append(Panel(f"{module} ({last:+.2f})", lines))
+    return sweeps(
+        panels, x_label="width (slope after the last step)", y_label="mean |activation|", title=title, log=True,
+        ordered=True, columns=4,
+    )  # fmt: skip
