@@ -79,5 +79,5 @@ def test_files(tmp_path: Path):
     text = (tmp_path / "plot.svg").read_text(encoding="utf-8")
     assert text.startswith("<svg")
     assert "english" in text
-    with pytest.raises(UserError, match=r"plot\.jpg: timelines are drawn as"):
+    with pytest.raises(UserError, match=r"plot\.jpg: figures are drawn as"):
         plot_timelines(recipe, tmp_path / "plot.jpg")

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from flyweight.base import UserError, atomic_write
 from flyweight.model import Role, role_rules
 from flyweight.planning.realised import Realised
-from flyweight.plots import Panel, Series, Shares, panel_grid, to_png, to_svg_text
+from flyweight.plots import Panel, Series, Shares, panel_grid, write_figure
 from flyweight.recipe import Recipe, Timeline
 
 POINTS = 160
@@ -123,15 +122,4 @@ def plot_timelines(recipe: Recipe, path: Path, realised: Realised | None = None)
     Raises:
         UserError: `path` is neither .png nor .svg.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".png", ".svg"):
-        raise UserError(
-            f"{path}: timelines are drawn as .png or .svg, not as {suffix or 'a file without an ending'!r}."
-        )
-    figure = timelines_figure(recipe, realised)
-    if suffix == ".png":
-        with atomic_write(path, "wb") as file:
-            file.write(to_png(figure))
-    else:
-        with atomic_write(path) as file:
-            file.write(to_svg_text(figure, f"Every timeline of {recipe.name} over tokens") + "\n")
+    write_figure(timelines_figure(recipe, realised), path, f"Every timeline of {recipe.name} over tokens")

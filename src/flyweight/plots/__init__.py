@@ -2,7 +2,7 @@
 
 from flyweight.plots.bars import bars
 from flyweight.plots.curves import Series, binned, curves
-from flyweight.plots.output import to_png, to_svg_text
+from flyweight.plots.output import to_png, to_svg_text, write_figure
 from flyweight.plots.panels import Panel, panel_figure, panel_grid
 from flyweight.plots.shares import Shares, stacked_shares
 from flyweight.plots.style import PALETTE, colors, format_clock
@@ -25,4 +25,5 @@ __all__ = [
     "sweeps",
     "to_png",
     "to_svg_text",
+    "write_figure",
 ]

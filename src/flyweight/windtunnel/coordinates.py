@@ -2,8 +2,12 @@
 
 µP promises that every activation, and every change that a step makes to it, is as large in a wide model as in a
 narrow one; then one learning rate suits both. So models of several widths take the same first steps on the same
-data, and the mean absolute activation of each module is drawn against width: flat under µP, a slope without it
+batch, and the mean absolute activation of each module is drawn against width: flat under µP, a slope without it
 (arXiv 2203.03466, appendix D.1). A slip in initialisation, multiplier or rate shows as a slope of its own.
+
+The batch is the same in every step, as in the check of µP's authors: theory's exponents are those of updates that are
+aligned with what they are multiplied with. Updates from many fresh tokens are less so at first (arXiv 2407.05872,
+section 3), and wide models then lag some steps behind narrow ones without anything being wrong.
 """
 
 from __future__ import annotations
@@ -72,41 +76,58 @@ class Coordinates:
         lines = np.polyfit(np.log2(self.widths), values.reshape(-1, widths).T, 1)
         return lines[0].reshape(modules, steps)
 
+    @property
+    def tolerance(self) -> float:
+        """The largest slope that counts as flat."""
+        return TOLERANCE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for programs."""
+        return {
+            "widths": list(self.widths),
+            "slopes": dict(zip(self.modules, self.slopes.tolist(), strict=True)),
+            "activations": dict(zip(self.modules, self.activations.mean(axis=-1).tolist(), strict=True)),
+            "not_flat": self.drifting(),
+            "exceptions": EXCEPTIONS,
+        }
+
     def slope(self, module: str, step: int) -> float:
         """The slope of one module after `step` steps."""
         return float(self.slopes[self.modules.index(module), step])
 
-    def drifting(self, tolerance: float = TOLERANCE) -> list[tuple[str, int, float]]:
-        """Hidden modules that are not flat after some step: (module, step, slope) of the steepest of each."""
-        found = []
-        for module, slopes in zip(self.modules, self.slopes, strict=True):
-            steepest = 1 + int(np.argmax(np.abs(slopes[1:])))
-            if module in HIDDEN_MODULES and not abs(slopes[steepest]) <= tolerance:
-                found.append((module, steepest, float(slopes[steepest])))
-        return found
+    def drifting(self, tolerance: float = TOLERANCE) -> dict[str, float]:
+        """Hidden modules that are not flat, with their mean slope after the first and all later steps.
+
+        The mean, since a single step may catch widths at different moments of a fast change.
+        """
+        means = dict(zip(self.modules, self.slopes[:, 1:].mean(axis=1).tolist(), strict=True))
+        return {
+            name: mean for name, mean in means.items() if name in HIDDEN_MODULES and abs(mean) > tolerance
+        }
 
 
 def measure_coordinates(
     recipe: Recipe,
-    batches: Sequence[Tensor],
+    tokens: Tensor,
     widths: Sequence[int],
     *,
     learning_rate: float,
+    steps: int = 10,
     seeds: int = 3,
     optimizer: OptimizerKind = "adamw",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Coordinates:
-    """Train the recipe's model at several widths on the same batches, a step each, and watch its activations.
+    """Train the recipe's model at several widths on one batch, and watch its activations.
 
     Everything but the width is the recipe's: parametrization, optimizer settings, depth, head_dim. The rate is
-    constant, there is no weight decay, and sums are in float32. What is watched is the first batch, before the
-    first step and after each.
+    constant, there is no weight decay, and sums are in float32.
 
     Args:
         recipe: whose `parametrization` is checked.
-        batches: (B, T+1) tokens of each step.
+        tokens: (B, T+1), the batch of every step.
         widths: values of hidden_size.
         learning_rate: the base rate; a large one shows slips early.
+        steps: how many.
         seeds: initialisations to average over.
         optimizer: AdamW or Muon.
         progress: called with models done and models in all.
@@ -122,7 +143,7 @@ def measure_coordinates(
         found.append([])
         for seed in range(seeds):
             decoder = Decoder(model, recipe.parametrization).initialize(recipe.seed + seed)
-            found[-1].append(_first_steps(decoder, recipe, batches, learning_rate, optimizer))
+            found[-1].append(_first_steps(decoder, recipe, tokens, learning_rate, steps, optimizer))
             progress(number * seeds + seed + 1, len(models) * seeds)
     modules = tuple(found[0][0])
     values = np.array([[[seen[module] for seen in row] for row in found] for module in modules])
@@ -135,19 +156,19 @@ def measure_coordinates(
 
 
 def _first_steps(
-    decoder: Decoder, recipe: Recipe, batches: Sequence[Tensor], rate: float, kind: OptimizerKind
+    decoder: Decoder, recipe: Recipe, tokens: Tensor, rate: float, steps: int, kind: OptimizerKind
 ) -> dict[str, list[float]]:
     """The mean activation of each module before the first step and after each."""
     optimizer = OptimizerByRole(decoder, recipe.training, kind)
     rates = {role: rate * multiplier for role, multiplier in optimizer.multipliers.items()}
     objective = Objective(decoder, "float32")
-    seen = {name: [value] for name, value in _activations(decoder, batches[0]).items()}
-    for tokens in batches:
+    seen = {name: [value] for name, value in _activations(decoder, tokens).items()}
+    for _ in range(steps):
         loss = objective(tokens, 0.0)
         (loss.total / tokens[:, 1:].numel()).backward()
         nn.utils.clip_grad_norm_(decoder.parameters(), recipe.training.gradient_clip)
         optimizer.step(rates, weight_decay=0.0)
-        for name, value in _activations(decoder, batches[0]).items():
+        for name, value in _activations(decoder, tokens).items():
             seen[name].append(value)
     return seen
 

@@ -26,6 +26,13 @@ def at_width(model: Model, hidden_size: int) -> Model:
     return model.model_copy(update=times)
 
 
+def default_widths(model: Model) -> list[int]:
+    """Four widths, each twice the one before, from 64 on: narrower ones differ by more than their width."""
+    unit = width_unit(model)
+    first = unit * -(-64 // unit)
+    return [first * 2**doubling for doubling in range(4)]
+
+
 def width_unit(model: Model) -> int:
     """The smallest width that keeps the model's proportions; the others are multiples of it."""
     return model.hidden_size // math.gcd(*(getattr(model, name) for name in _IN_PROPORTION))

@@ -1,0 +1,100 @@
+"""The wind tunnel's commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flyweight.base import UserError
+from flyweight.base.progress import StageProgress
+from flyweight.cli.options import CorpusOption, Json, Overrides, RecipeArgument, print_json, recipe_of
+
+app = typer.Typer()
+tunnel = typer.Typer(help="µP and its wind tunnel: check it, search on a small model, fly the large one.")
+app.add_typer(tunnel, name="tunnel")
+
+
+@tunnel.command()
+def coordinates(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    widths: Annotated[
+        str | None,
+        typer.Option(help="Values of hidden_size, such as 64,128,256; four doublings when left out."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps to watch.")] = 10,
+    seeds: Annotated[int, typer.Option(min=1, help="Initialisations to average over.")] = 3,
+    learning_rate: Annotated[
+        float, typer.Option(help="The base rate, constant; a large one shows slips.")
+    ] = 2**-7,
+    optimizer: Annotated[str, typer.Option(help="adamw or muon.")] = "adamw",
+    corpus: CorpusOption = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the plot to this .png or .svg.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that activations keep their size when the model gets wider, as µP promises.
+
+    Trains the recipe's model at several widths for some steps on one batch. A large model is checked at a small
+    depth: add model.num_hidden_layers=2. Exit code 1 where a hidden module is not flat.
+    """
+    from flyweight.corpus import open_corpus, prepare
+    from flyweight.plots import write_figure
+    from flyweight.windtunnel import coordinates_figure, default_widths, first_batch, measure_coordinates
+
+    loaded = recipe_of(recipe, overrides)
+    if optimizer not in ("adamw", "muon"):
+        raise UserError(f"--optimizer is {optimizer!r}; expected adamw or muon.")
+    chosen = default_widths(loaded.model) if widths is None else _numbers(widths, "--widths")
+    folder = corpus or Path("corpora") / loaded.name
+    with StageProgress() as progress:
+        prepare(loaded, folder, progress)
+        found = measure_coordinates(
+            loaded,
+            first_batch(loaded, open_corpus(folder)),
+            chosen,
+            learning_rate=learning_rate,
+            steps=steps,
+            seeds=seeds,
+            optimizer=optimizer,  # pyright: ignore[reportArgumentType]
+            progress=lambda done, total: progress("training", done / total),
+        )
+    drifting = found.drifting()
+    if plot is not None:
+        title = f"{loaded.name}, {loaded.parametrization.kind}, {optimizer}"
+        write_figure(coordinates_figure(found, title), plot, "Mean absolute activations over widths")
+        print(f"plot: {plot}", file=sys.stderr)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        table = Table(
+            "module", *(f"step {step}" for step in _shown(steps)), title="slope of log2 |activation| by width"
+        )
+        for module in found.modules:
+            table.add_row(module, *(f"{found.slope(module, step):+.2f}" for step in _shown(steps)))
+        Console().print(table)
+        for module, slope in drifting.items():
+            print(f"not flat: {module} has a slope of {slope:+.2f} on average over the steps")
+        if not drifting:
+            print(
+                f"flat: all hidden modules stay within ±{found.tolerance:g} over widths {chosen[0]} to {chosen[-1]}"
+            )
+    if drifting:
+        raise typer.Exit(1)
+
+
+def _shown(steps: int) -> list[int]:
+    return sorted({0, 1, 2, steps // 2, steps} & set(range(steps + 1)))
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(
+            f"{option} is {text!r}; expected whole numbers with commas between, such as 64,128,256."
+        ) from None
