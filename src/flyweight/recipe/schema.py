@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from flyweight.recipe.execution import Execution
 from flyweight.recipe.frozen import EXECUTION, Frozen
 from flyweight.recipe.training import Training
+from flyweight.recipe.tunnel import Tunnel
 from flyweight.recipe.units import Bytes, Tokens, parse_tokens
 
 FORMAT_VERSION = 1
@@ -247,6 +248,8 @@ class Recipe(Frozen):
     """What is measured, and when."""
     execution: Execution = Field(default=Execution(), json_schema_extra=EXECUTION)
     """How the run is carried out."""
+    tunnel: Tunnel = Field(default=Tunnel(), json_schema_extra=EXECUTION)
+    """How `flyweight tunnel` searches for hyper-parameters; a run does not read it."""
 
     _notes: list[str] = PrivateAttr(default_factory=list)
 
