@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from typer.core import TyperGroup
 
 from flyweight.base import UserError
 from flyweight.base.progress import StageProgress
-from flyweight.cli.options import CorpusOption, Json, Overrides, RecipeArgument, print_json, recipe_of
+from flyweight.cli.options import (
+    CorpusOption,
+    Json,
+    Overrides,
+    RecipeArgument,
+    print_json,
+    recipe_of,
+    tokens_of,
+)
+
+
+class _SearchByDefault(TyperGroup):
+    """`flyweight tunnel RECIPE` is `flyweight tunnel search RECIPE`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands:
+            args = ["search", *args]
+        return super().resolve_command(ctx, args)
+
 
 app = typer.Typer()
-tunnel = typer.Typer(help="µP and its wind tunnel: check it, search on a small model, fly the large one.")
+tunnel = typer.Typer(
+    cls=_SearchByDefault,
+    help="µP and its wind tunnel: check it, search on a small model, fly the large one.",
+)
 app.add_typer(tunnel, name="tunnel")
 
 
@@ -85,6 +109,79 @@ def coordinates(
             )
     if drifting:
         raise typer.Exit(1)
+
+
+@tunnel.command()
+def search(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    study: Annotated[
+        Path | None, typer.Option(help="The study's folder; studies/NAME when left out.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Trials side by side; one a core when left out.")
+    ] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="URL of a database that several machines share, such as postgresql+psycopg://..."),
+    ] = None,
+    budget_tokens: Annotated[
+        str | None, typer.Option(help="Begin no trial once all together had this many tokens, such as 50M.")
+    ] = None,
+    budget_hours: Annotated[
+        float | None, typer.Option(help="Begin no trial after this many hours from now.")
+    ] = None,
+    corpus: CorpusOption = None,
+    as_json: Json = False,
+) -> None:
+    """Search the recipe's numbers on its proxy (its `tunnel:` section); Ctrl-C stops, the same command goes on."""
+    from flyweight.corpus import open_corpus, prepare
+    from flyweight.windtunnel.flight import write_result
+    from flyweight.windtunnel.search import Budget
+    from flyweight.windtunnel.search import search as run_search
+    from flyweight.windtunnel.showing import TrialsTable, cost
+    from flyweight.windtunnel.study import open_study, require_optuna
+
+    require_optuna()
+    loaded = recipe_of(recipe, overrides)
+    folder = corpus or Path("corpora") / loaded.name
+    with StageProgress() as progress:
+        prepare(loaded, folder, progress)
+    found = open_study(loaded, open_corpus(folder), study or Path("studies") / loaded.name, storage)
+    count = workers or os.cpu_count() or 1
+    budget = Budget(
+        None if budget_tokens is None else tokens_of(budget_tokens, "--budget-tokens"),
+        None if budget_hours is None else time.time() + 3600 * budget_hours,
+    )
+    for line in cost(found, count):
+        print(line, file=sys.stderr, flush=True)
+    with TrialsTable(found) as table:
+        candidates = run_search(found, folder, workers=count, budget=budget, look=table)
+    path = write_result(found, candidates)
+    if as_json:
+        print(path.read_text())
+        return
+    for candidate in candidates:
+        values = ", ".join(f"{key} {value:g}" for key, value in candidate.values.items())
+        seeds = f" over {len(candidate.objectives)} seeds"
+        spread = "" if candidate.spread is None else f" ± {candidate.spread:.4f}{seeds}"
+        print(f"trial {candidate.number}: {candidate.mean:.4f} bits per byte{spread}: {values}")
+    if not candidates:
+        print("every trial diverged; search where the rates are lower.")
+    print(f"result: {path}")
+
+
+@tunnel.command()
+def fly(
+    recipe: RecipeArgument,
+    study: Annotated[Path, typer.Argument(help="The study's folder.")],
+    out: Annotated[Path, typer.Argument(help="The new recipe.")],
+) -> None:
+    """Write the target's recipe with what a study found, each value with where it is from."""
+    from flyweight.windtunnel.flight import fly as write_recipe
+
+    write_recipe(recipe_of(recipe, None), study, out)
+    print(f"recipe: {out}")
 
 
 def _shown(steps: int) -> list[int]:

@@ -216,7 +216,9 @@ class Evaluation(Frozen):
     every: Tokens = Field(default=0, json_schema_extra=EXECUTION)
     """Validate after this many tokens; 0: only at the end."""
     tokens: Tokens = Field(default=200_000, json_schema_extra=EXECUTION)
-    """Held-out tokens of each source in a validation during training; the last one takes all."""
+    """Held-out tokens of each source in a validation during training."""
+    final_tokens: Tokens = Field(default=0, json_schema_extra=EXECUTION)
+    """Held-out tokens of each source in the last validation; 0: all."""
     tasks: tuple[str, ...] = Field(default=("arithmark-gen",), json_schema_extra=EXECUTION)
     """Tasks that `flyweight evaluate` runs on a checkpoint of this recipe when it is given none."""
 

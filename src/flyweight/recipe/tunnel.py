@@ -97,8 +97,8 @@ class Tunnel(Frozen):
     """Random trials before the sampler learns from them."""
     prune: Literal["none", "median"] = "median"
     """`median`: a trial ends where it is worse than half of the others at the same point."""
-    rungs: tuple[float, ...] = (0.25, 0.5)
-    """Shares of a trial after which it may be pruned."""
+    rungs: PositiveInt = 4
+    """Equal parts of a trial, after each of which but the last it may be pruned."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Weights of the sources' bits per byte in the objective; all alike where left out."""
     confirm: int = Field(default=3, ge=0)
@@ -108,8 +108,6 @@ class Tunnel(Frozen):
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
-        if any(not 0 < share < 1 for share in self.rungs) or list(self.rungs) != sorted(set(self.rungs)):
-            raise ValueError(f"`rungs` are {list(self.rungs)}; expected shares between 0 and 1 that go up")
         if self.weights and (min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0):
             raise ValueError(f"`weights` are {self.weights}; expected none below 0 and one above")
         return self
