@@ -20,6 +20,7 @@ def study(texts: Path, shards: Path, folder: Path, **tunnel) -> Study:
     return open_study(tunnel_recipe(texts, **tunnel), open_corpus(shards), folder)
 
 
+@pytest.mark.slow
 def test_a_search_by_two_workers_and_again(texts: Path, shards: Path, tmp_path: Path):
     one = study(texts, shards, tmp_path / "study")
     seen: list[int] = []
@@ -40,6 +41,7 @@ def test_a_search_by_two_workers_and_again(texts: Path, shards: Path, tmp_path: 
     assert [path.stat().st_mtime_ns for path in before] == times
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_told_and_never_the_best(texts: Path, shards: Path, tmp_path: Path):
     one = study(
         texts, shards, tmp_path / "study", space={"training.learning_rate": {"choices": [1e-2, 1e4]}}, trials=5,
@@ -54,6 +56,7 @@ def test_a_trial_that_diverges_is_told_and_never_the_best(texts: Path, shards: P
     assert candidate.diverged == 0
 
 
+@pytest.mark.slow
 def test_the_budget_ends_a_search(texts: Path, shards: Path, tmp_path: Path):
     one = study(texts, shards, tmp_path / "study", confirm=1, seeds=1, prune="none")
     search(one, shards, budget=Budget(tokens=2 * 24 * 4 * 32))

@@ -172,6 +172,75 @@ def search(
 
 
 @tunnel.command()
+def transfer(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    widths: Annotated[str, typer.Option(help="Values of hidden_size.")] = "32,64,128",
+    depths: Annotated[str | None, typer.Option(help="Values of num_hidden_layers; the recipe's own.")] = None,
+    rates: Annotated[
+        str, typer.Option(help="First and last power of two of the learning rate, such as -10:-4.")
+    ] = "-10:-4",
+    kinds: Annotated[
+        str | None, typer.Option(help="Parametrizations; the recipe's own and `standard` when left out.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each run.")] = 3,
+    folder: Annotated[
+        Path | None, typer.Option(help="The sweep's folder; sweeps/NAME when left out.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core.")] = None,
+    corpus: CorpusOption = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the plot to this .png or .svg.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Sweep the learning rate at several sizes: does the best one stay where it is when the model grows?
+
+    All runs have the recipe's tokens; add training.tokens=500K for short ones. Ctrl-C stops, the same command goes on.
+    """
+    from flyweight.corpus import open_corpus, prepare
+    from flyweight.plots import write_figure
+    from flyweight.windtunnel.figures import transfer_figure
+    from flyweight.windtunnel.showing import transfer_lines
+    from flyweight.windtunnel.transfer import Grid, powers_of_two, run_transfer
+    from flyweight.windtunnel.trials import check_weights
+
+    loaded = recipe_of(recipe, overrides)
+    own = loaded.parametrization.kind
+    first, _, last = rates.partition(":")
+    try:
+        swept = powers_of_two(int(first), int(last))
+    except ValueError:
+        raise UserError(f"--rates is {rates!r}; expected two powers of two such as -10:-4.") from None
+    grid = Grid(
+        kinds=tuple(kinds.split(",")) if kinds else tuple(dict.fromkeys((own, "standard"))),
+        widths=tuple(_numbers(widths, "--widths")),
+        depths=tuple(_numbers(depths, "--depths")) if depths else (loaded.model.num_hidden_layers,),
+        rates=swept,
+        seeds=seeds,
+    )
+    shards = corpus or Path("corpora") / loaded.name
+    with StageProgress() as progress:
+        prepare(loaded, shards, progress)
+        check_weights(loaded.tunnel.weights, open_corpus(shards))
+        print(f"{grid.runs} runs of {loaded.training.tokens:,} tokens", file=sys.stderr)
+        found = run_transfer(
+            loaded,
+            grid,
+            shards,
+            folder or Path("sweeps") / loaded.name,
+            workers=workers or os.cpu_count() or 1,
+            progress=lambda done: progress("runs", len(done) / grid.runs),
+        )
+    if plot is not None:
+        write_figure(transfer_figure(found, loaded.name), plot, "Bits per byte over learning rates and sizes")
+        print(f"plot: {plot}", file=sys.stderr)
+    if as_json:
+        print_json(found.to_dict())
+        return
+    for line in transfer_lines(found):
+        print(line)
+
+
+@tunnel.command()
 def fly(
     recipe: RecipeArgument,
     study: Annotated[Path, typer.Argument(help="The study's folder.")],

@@ -90,9 +90,10 @@ def _powers(axis: Axis, written: Callable[[float], str]) -> None:
 def format_power(value: float) -> str:
     """A tick of such an axis: 64, or 2^-7 for what is below one."""
     exponent = math.log2(value)
-    if value < 1 and abs(exponent - round(exponent)) < 1e-9:
-        return f"2^{round(exponent)}"
-    return format_value(value)
+    if value >= 1:
+        return format_value(value)
+    whole = abs(exponent - round(exponent)) < 1e-9
+    return f"2^{round(exponent)}" if whole else f"2^{exponent:.2f}"
 
 
 def _widen(axes: Axes) -> None:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from flyweight.plots import Panel, Series, sweeps
 from flyweight.windtunnel.coordinates import Coordinates
+from flyweight.windtunnel.transfer import Transfer
 
 
 def coordinates_figure(found: Coordinates, title: str = "") -> Figure:
@@ -25,4 +26,23 @@ def coordinates_figure(found: Coordinates, title: str = "") -> Figure:
     return sweeps(
         panels, x_label="width (slope after the last step)", y_label="mean |activation|", title=title, log=True,
         ordered=True, columns=4,
+    )  # fmt: skip
+
+
+def transfer_figure(found: Transfer, title: str = "") -> Figure:
+    """Bits per byte over the learning rate, a panel for each parametrization, a line for each size."""
+    rates = np.array(found.grid.rates)
+    panels = []
+    for kind in found.grid.kinds:
+        lines = []
+        for (parametrization, width, depth), values in found.objectives.items():
+            if parametrization != kind:
+                continue
+            sound = np.isfinite(values).all(axis=1)
+            size = f"width {width}" + (f", {depth} layers" if len(found.grid.depths) > 1 else "")
+            kept = values[sound]
+            lines.append(Series(size, rates[sound], kept.mean(1), kept.min(1), kept.max(1)))
+        panels.append(Panel(kind, lines))
+    return sweeps(
+        panels, x_label="learning rate", y_label="bits per byte", title=title, ordered=True, columns=2
     )  # fmt: skip

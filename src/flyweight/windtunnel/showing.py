@@ -10,10 +10,12 @@ from rich.live import Live
 from rich.table import Table
 
 from flyweight.model import parameter_counts
+from flyweight.plots import format_power
 from flyweight.recipe import format_tokens
 from flyweight.training import measured_speed
 from flyweight.windtunnel.search import DIVERGED
 from flyweight.windtunnel.study import Study
+from flyweight.windtunnel.transfer import Transfer
 from flyweight.windtunnel.workers import on_few_threads
 
 if TYPE_CHECKING:
@@ -102,6 +104,27 @@ class TrialsTable:
             best = bool(ranked) and trial.number == ranked[0].number and _value(trial) < float("inf")
             table.add_row(*_row(trial), style="bold" if best else None)
         return table
+
+
+def transfer_lines(found: Transfer) -> list[str]:
+    """What a sweep came to, for people."""
+    lines = []
+    for kind, width, depth in found.objectives:
+        best = found.optimum(kind, width, depth)
+        edge = ", at the edge of the grid" if best.at_edge else ""
+        lines.append(
+            f"{kind}, width {width}, {depth} layers: best at {format_power(best.rate)} ({best.objective:.4f} bits per "
+            f"byte{edge}); with the best of the smallest {found.loss_of_carrying(kind, width, depth):+.4f}"
+        )
+    for kind in found.grid.kinds:
+        for along in ("width", "depth"):
+            sizes = found.grid.widths if along == "width" else found.grid.depths
+            if len(sizes) > 1:
+                lines.append(
+                    f"{kind}: the optimum moved by {found.moved(kind, along=along):+.2f} factors of two from {along} "
+                    f"{sizes[0]} to {sizes[-1]}"
+                )
+    return lines
 
 
 def _row(trial: optuna.trial.FrozenTrial) -> list[str]:
