@@ -136,7 +136,10 @@ def search(
 ) -> None:
     """Search the recipe's numbers on its proxy (its `tunnel:` section); Ctrl-C stops, the same command goes on."""
     from flyweight.corpus import open_corpus, prepare
+    from flyweight.plots import write_figure
+    from flyweight.windtunnel.figures import search_figure
     from flyweight.windtunnel.flight import write_result
+    from flyweight.windtunnel.importance import knob_importances
     from flyweight.windtunnel.search import Budget
     from flyweight.windtunnel.search import search as run_search
     from flyweight.windtunnel.showing import TrialsTable, cost
@@ -158,9 +161,17 @@ def search(
     with TrialsTable(found) as table:
         candidates = run_search(found, folder, workers=count, budget=budget, look=table)
     path = write_result(found, candidates)
+    record = found.load()
+    figure = search_figure(record.get_trials(deepcopy=False), found.name)
+    if figure is not None:
+        write_figure(figure, found.folder / "pairs.png", "Bits per byte over every pair of knobs")
     if as_json:
         print(path.read_text())
         return
+    for key, importance in knob_importances(record).items():
+        print(
+            f"{key}: {importance.share:.0%} of what decides ({importance.low:.0%} to {importance.high:.0%})"
+        )
     for candidate in candidates:
         values = ", ".join(f"{key} {value:g}" for key, value in candidate.values.items())
         seeds = f" over {len(candidate.objectives)} seeds"

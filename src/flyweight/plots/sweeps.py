@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from flyweight.plots.curves import Series
 from flyweight.plots.panels import Panel
-from flyweight.plots.style import PALETTE, WIDTH, format_value, legend_below, new_figure, styled, value_axis
+from flyweight.plots.style import (
+    PALETTE,
+    WIDTH,
+    format_value,
+    legend_below,
+    new_figure,
+    power_ticks,
+    styled,
+    value_axis,
+)
 
 _ORDER = LinearSegmentedColormap.from_list("order", ["#9ecdf2", "#3389d9", "#1c3f8f"])
 """From the first of an ordered row of lines to the last: light to dark, told apart in grey too."""
@@ -54,7 +61,7 @@ def sweeps(
             axes.set_title(panels[index].title)
             if log:
                 axes.set_yscale("log", base=2)
-                _powers(axes.yaxis, format_value)
+                power_ticks(axes.yaxis, format_value)
                 _widen(axes)
             else:
                 value_axis(axes, log=False)
@@ -78,22 +85,7 @@ def _draw(axes: Axes, series: Sequence[Series], ordered: bool) -> None:
         if line.low is not None and line.high is not None:
             axes.fill_between(line.x, line.low, line.high, color=color, alpha=0.18, linewidth=0)
     axes.set_xscale("log", base=2)
-    _powers(axes.xaxis, format_power)
-
-
-def _powers(axis: Axis, written: Callable[[float], str]) -> None:
-    axis.set_major_locator(LogLocator(base=2, numticks=8))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
-    axis.set_minor_locator(NullLocator())
-
-
-def format_power(value: float) -> str:
-    """A tick of such an axis: 64, or 2^-7 for what is below one."""
-    exponent = math.log2(value)
-    if value >= 1:
-        return format_value(value)
-    whole = abs(exponent - round(exponent)) < 1e-9
-    return f"2^{round(exponent)}" if whole else f"2^{exponent:.2f}"
+    power_ticks(axes.xaxis)
 
 
 def _widen(axes: Axes) -> None:

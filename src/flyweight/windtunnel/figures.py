@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from matplotlib.figure import Figure
 
-from flyweight.plots import Panel, Series, sweeps
+from flyweight.plots import Panel, Series, pairs, sweeps
 from flyweight.windtunnel.coordinates import Coordinates
+from flyweight.windtunnel.search import DIVERGED
 from flyweight.windtunnel.transfer import Transfer
+
+if TYPE_CHECKING:
+    import optuna
 
 
 def coordinates_figure(found: Coordinates, title: str = "") -> Figure:
@@ -45,4 +51,31 @@ def transfer_figure(found: Transfer, title: str = "") -> Figure:
         panels.append(Panel(kind, lines))
     return sweeps(
         panels, x_label="learning rate", y_label="bits per byte", title=title, ordered=True, columns=2
+    )  # fmt: skip
+
+
+def search_figure(trials: list[optuna.trial.FrozenTrial], title: str = "") -> Figure | None:
+    """Bits per byte over each pair of knobs, as in figure 6 of Xmodel-2 (arXiv 2412.19638); None for one knob.
+
+    A pruned trial has the colour of what it had come to, which is more than it would have had at its end.
+    """
+    kept = [trial for trial in trials if trial.state.is_finished() and trial.params]
+    names = sorted(kept[0].params) if kept else []
+    if len(names) < 2:
+        return None
+    values, failed = [], []
+    for trial in kept:
+        last = (
+            trial.intermediate_values[max(trial.intermediate_values)] if trial.intermediate_values else None
+        )
+        value = trial.value if trial.state.name == "COMPLETE" else last
+        diverged = DIVERGED in trial.user_attrs or value is None
+        failed.append(diverged)
+        values.append(float("nan") if diverged or value is None else value)
+    spans = {name: [float(trial.params[name]) for trial in kept] for name in names}
+    short = {name: name.rpartition(".")[2] for name in names}
+    wide = [short[name] for name, span in spans.items() if min(span) > 0 and max(span) / min(span) >= 8]
+    return pairs(
+        {short[name]: span for name, span in spans.items()}, values, value_label="bits per byte", title=title,
+        log=wide, failed=failed,
     )  # fmt: skip
