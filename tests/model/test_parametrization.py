@@ -9,6 +9,7 @@ import torch
 from flyweight.model import (
     Decoder,
     Multipliers,
+    OptimizerKind,
     Role,
     RoleRule,
     multipliers,
@@ -30,6 +31,8 @@ XMODEL = Model(
 STANDARD = Parametrization(init_std=0.02)
 MINICPM = Parametrization(kind="minicpm", init_std=0.1, scale_emb=12, scale_depth=1.4, dim_model_base=256)
 XMODEL_2_5 = MINICPM.model_copy(update={"kind": "xmodel-2.5"})
+MUP = MINICPM.model_copy(update={"kind": "mup"})
+ALL = pytest.mark.parametrize("parametrization", [STANDARD, MINICPM, XMODEL_2_5, MUP], ids=lambda p: p.kind)
 
 
 def test_every_parameter_has_the_role_of_its_place(make_decoder: Callable[..., Decoder]):
@@ -58,11 +61,11 @@ def test_roles_survive_a_compiled_wrapper(make_decoder: Callable[..., Decoder]):
 def test_the_standard_table():
     shallow = pytest.approx(0.02 / math.sqrt(96))
     assert role_rules(XMODEL, STANDARD) == {
-        Role.EMBEDDING: RoleRule(0.02, 1, decay=True, is_matrix=False),
-        Role.HIDDEN: RoleRule(0.02, 1, decay=True, is_matrix=True),
-        Role.OUTPUT: RoleRule(shallow, 1, decay=True, is_matrix=True),  # pyright: ignore[reportArgumentType]
-        Role.READOUT: RoleRule(0.02, 1, decay=True, is_matrix=False),
-        Role.GAIN: RoleRule(0, 1, decay=False, is_matrix=False),
+        Role.EMBEDDING: RoleRule(0.02, 1, 1, is_matrix=False),
+        Role.HIDDEN: RoleRule(0.02, 1, 1, is_matrix=True),
+        Role.OUTPUT: RoleRule(shallow, 1, 1, is_matrix=True),  # pyright: ignore[reportArgumentType]
+        Role.READOUT: RoleRule(0.02, 1, 1, is_matrix=False),
+        Role.GAIN: RoleRule(0, 1, 0, is_matrix=False),
     }
     assert multipliers(XMODEL, STANDARD) == Multipliers(embedding=1, residual=1, attention=0.125, logits=1)
 
@@ -88,13 +91,30 @@ def test_the_xmodel_2_5_table_has_the_numbers_of_its_training_code():
     assert rates == {"embedding": 0.01, "hidden": low, "output": low, "readout": 0.01, "gain": low}
 
 
-@pytest.mark.parametrize("parametrization", [STANDARD, MINICPM, XMODEL_2_5], ids=lambda p: p.kind)
+@pytest.mark.parametrize(("optimizer", "factor"), [("adamw", 6), ("muon", math.sqrt(6))])
+def test_strict_mup_keeps_the_product_of_rate_and_decay(optimizer: OptimizerKind, factor: float):
+    rules = role_rules(XMODEL, MUP, optimizer)
+    for role in (Role.HIDDEN, Role.OUTPUT):
+        assert rules[role].learning_rate_multiplier == pytest.approx(1 / factor)
+        assert rules[role].weight_decay_multiplier == pytest.approx(factor)
+    assert multipliers(XMODEL, MUP).attention == 1 / 64
+
+
+def test_muon_takes_over_the_rates_of_adamw_where_it_was_published_so():
+    """Xmodel-2.5 switched with the same rates; elsewhere an update of Muon's size goes with the root of the width."""
+    for rules in (role_rules(XMODEL, XMODEL_2_5, "muon"), role_rules(XMODEL, XMODEL_2_5, "adamw")):
+        assert rules[Role.HIDDEN].learning_rate_multiplier == 1 / 6
+    assert role_rules(XMODEL, MINICPM, "muon")[Role.OUTPUT].learning_rate_multiplier == 1 / math.sqrt(6)
+    assert role_rules(XMODEL, MINICPM, "muon")[Role.EMBEDDING].learning_rate_multiplier == 1
+
+
+@ALL
 def test_decay_spares_the_gains_and_muon_takes_the_matrices_between_activations(
     parametrization: Parametrization,
 ):
     rules = role_rules(XMODEL, parametrization)
     assert set(rules) == set(Role)
-    assert {role for role, rule in rules.items() if not rule.decay} == {Role.GAIN}
+    assert {role for role, rule in rules.items() if not rule.weight_decay_multiplier} == {Role.GAIN}
     assert {role for role, rule in rules.items() if rule.is_matrix} == {Role.HIDDEN, Role.OUTPUT}
 
 
@@ -105,14 +125,14 @@ def test_mup_multipliers_of_the_forward_pass():
     assert (minicpm.attention, xmodel.attention) == (1 / 8, 1 / 64)
 
 
-@pytest.mark.parametrize("parametrization", [STANDARD, MINICPM, XMODEL_2_5], ids=lambda p: p.kind)
+@ALL
 def test_a_scaled_embedding_multiplies_whatever_the_parametrization_says(parametrization: Parametrization):
     scaled = XMODEL.model_copy(update={"scale_embedding": True})
     ratio = multipliers(scaled, parametrization).embedding / multipliers(XMODEL, parametrization).embedding
     assert ratio == pytest.approx(math.sqrt(1536))
 
 
-@pytest.mark.parametrize("kind", ["minicpm", "xmodel-2.5"])
+@pytest.mark.parametrize("kind", ["minicpm", "xmodel-2.5", "mup"])
 def test_at_the_base_width_nothing_depends_on_width(kind: str):
     at_base = MINICPM.model_copy(update={"kind": kind, "dim_model_base": 1536})
     rules = role_rules(XMODEL, at_base)
@@ -121,7 +141,7 @@ def test_at_the_base_width_nothing_depends_on_width(kind: str):
     assert multipliers(XMODEL, at_base).logits == 1
 
 
-@pytest.mark.parametrize("parametrization", [STANDARD, MINICPM, XMODEL_2_5], ids=lambda p: p.kind)
+@ALL
 def test_initialisation_has_the_std_of_the_role(parametrization: Parametrization):
     config = Model(
         vocab_size=512,

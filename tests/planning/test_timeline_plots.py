@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from flyweight.base import UserError
-from flyweight.model import Decoder
+from flyweight.model import Decoder, Role
 from flyweight.planning import plot_timelines, timeline_panels
 from flyweight.plots import Panel
-from flyweight.recipe import load_recipe, packaged_recipes
-from flyweight.training.optimizers import rates_by_role
+from flyweight.recipe import load_recipe, packaged_recipes, recipe_from_dict
+from flyweight.training.optimizers import OptimizerByRole
 
 
 def _panels(name: str) -> dict[str, Panel]:
@@ -34,17 +34,25 @@ def test_every_recipe_has_every_panel(name: str):
     assert shares.tokens[-1] == recipe.training.tokens
 
 
-def test_rates_are_those_of_training():
-    recipe = load_recipe("xmodel-2.5-1.3b").scaled("5M", factor=8)
+@pytest.mark.parametrize(("kind", "lines"), [("xmodel-2.5", 2), ("minicpm", 2), ("mup", 2), ("standard", 1)])
+def test_rates_are_those_of_training(kind: str, lines: int):
+    """Also across the switch to Muon, whose matrices have other multipliers of width in `minicpm` and `mup`."""
+    values = load_recipe("xmodel-2.5-1.3b").scaled("5M", factor=8).to_dict()
+    values["training"]["role_learning_rate"] = {}
+    if kind == "standard":
+        values["parametrization"] = {"kind": kind}
+    else:
+        values["parametrization"]["kind"] = kind
+    recipe = recipe_from_dict(values)
     decoder = Decoder(recipe.model, recipe.parametrization)
+    optimizers = {name: OptimizerByRole(decoder, recipe.training, name) for name in ("adamw", "muon")}
     panel = timeline_panels(recipe)[0]
-    drawn = {role: line for line in panel.series for role in line.label.split(", ")}
-    assert set(drawn) == {"embedding", "hidden", "output", "gain"}  # tied: there is no readout to draw
-    assert len(panel.series) == 2
-    for role, line in drawn.items():
-        for clock, rate in list(zip(line.x, line.y, strict=True))[::7]:
-            rates = {str(key): value for key, value in rates_by_role(recipe.training, decoder, clock).items()}
-            assert rate == pytest.approx(rates[role])
+    assert len(panel.series) == lines
+    for line in panel.series:
+        for role in ("embedding", "hidden", "output", "gain") if lines == 1 else line.label.split(", "):
+            for clock, rate in list(zip(line.x, line.y, strict=True))[::7]:
+                running = [knot.kind for knot in recipe.training.optimizer if knot.at <= clock][-1]
+                assert rate == pytest.approx(optimizers[running].rates(clock)[Role(role)])
 
 
 def test_jumps_are_drawn_as_jumps():
@@ -71,5 +79,5 @@ def test_files(tmp_path: Path):
     text = (tmp_path / "plot.svg").read_text(encoding="utf-8")
     assert text.startswith("<svg")
     assert "english" in text
-    with pytest.raises(UserError, match=r"plot\.jpg: timelines are drawn as"):
+    with pytest.raises(UserError, match=r"plot\.jpg: figures are drawn as"):
         plot_timelines(recipe, tmp_path / "plot.jpg")

@@ -164,9 +164,9 @@ def test_identity_holds_every_key_but_those_of_execution(small):
     leaves = {key for key in leaves if not key.startswith("training.")}
     named = identity(recipe_from_dict(small)).keys()
     not_named = {key for key in leaves if key not in named}
-    execution = {key for key in leaves if key.startswith(("execution.", "evaluation."))}
+    execution = {key for key in leaves if key.startswith(("execution.", "evaluation.", "tunnel."))}
     assert not_named == execution | {"name", "description", "sources", "tokenizer.path"}
-    assert not [key for key in named if key.startswith(("execution", "evaluation."))]
+    assert not [key for key in named if key.startswith(("execution", "evaluation.", "tunnel"))]
     assert {"sources.prose.builtin", "training.tokens", "training.adamw.eps"} <= named
 
 

@@ -15,7 +15,7 @@ from flyweight.recipe import Recipe, recipe_from_dict
 from flyweight.training.activations import Carried
 from flyweight.training.averaging import WeightAverage
 from flyweight.training.objective import Objective
-from flyweight.training.optimizers import OptimizerByRole, rates_by_role
+from flyweight.training.optimizers import OptimizerByRole
 from flyweight.training.parallel import ALONE
 from flyweight.training.precision import convert_to_float8
 from flyweight.training.saving import Files, tensors_to_save
@@ -71,7 +71,7 @@ class Steps:
             documents = trial_batch(rows.cpu(), self.masking).documents(rows.device)
             (self.objective(rows, 1e-4, documents).total / self.tokens.numel()).backward()
         torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), 1.0)
-        self.optimizer.step(rates_by_role(self.recipe.training, self.decoder, 0), 0.1)
+        self.optimizer.step(self.optimizer.rates(0), 0.1)
         self.float8.end_step()
         self.average.took(self.tokens.numel())
 

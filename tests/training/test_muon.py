@@ -18,7 +18,6 @@ from flyweight.training.optimizers import (
     methods_from_plain,
     methods_to_plain,
     muon_rows,
-    rates_by_role,
     usual_method,
 )
 from flyweight.training.optimizers.newton_schulz import orthogonalize, symmetric_product
@@ -257,7 +256,7 @@ def test_fused_projections_whole_or_part_by_part(fused, method):
     for step in range(3):
         gradients([model.get_parameter(name) for name in rows], step)
         gradients([twin.get_parameter(name) for name in rows], step)
-        optimizer.step(rates_by_role(training, model, 0), 0.1)
+        optimizer.step(optimizer.rates(0), 0.1)
         for reference in references:
             reference.step()
     for name in rows:
@@ -287,7 +286,7 @@ def test_state_of_torchs_muon_in_older_checkpoints_is_taken_over():
     gradients(theirs.values(), 9, scale=0.1)  # small, so that the momentum decides
     gradients([ours.get_parameter(name) for name in names], 9, scale=0.1)
     reference.step()
-    optimizer.step(rates_by_role(training, ours, 0), 0.1)
+    optimizer.step(optimizer.rates(0), 0.1)
     for name in names:
         change, expected = ours.get_parameter(name) - before[name], theirs[name] - before[name]
         assert distance(change, expected) < 0.03, name
@@ -298,7 +297,7 @@ def test_state_has_the_shape_of_the_parameter_also_where_it_is_split():
     model, training = decoder(), section(fused_projections="split")
     optimizer = OptimizerByRole(model, training, "muon")
     gradients([model.get_parameter(name) for name in muon_rows(model, training)], 0)
-    optimizer.step(rates_by_role(training, model, 0), 0.1)
+    optimizer.step(optimizer.rates(0), 0.1)
     for key, value in optimizer.state_tensors().items():
         assert value.shape == model.get_parameter(key.split("/")[2]).shape
 

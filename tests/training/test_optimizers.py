@@ -8,7 +8,7 @@ from muon_reference import PublishedMuon
 
 from flyweight.model import Decoder, Role, parameter_roles
 from flyweight.recipe import Model, Parametrization, Training
-from flyweight.training import OptimizerByRole, rates_by_role
+from flyweight.training import OptimizerByRole
 
 MODEL = Model(
     vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
@@ -56,7 +56,7 @@ def test_updates_equal_one_torch_optimizer_per_parameter(kind):
     for step in range(3):
         fill_gradients(model, step)
         fill_gradients(twin, step)
-        optimizer.step(rates_by_role(section, model, 0), 0.1)
+        optimizer.step(optimizer.rates(0), 0.1)
         for reference in references:
             reference.step()
     for (name, ours), theirs in zip(model.named_parameters(), twin.parameters(), strict=True):
@@ -65,7 +65,7 @@ def test_updates_equal_one_torch_optimizer_per_parameter(kind):
 
 def test_roles_get_their_rates_and_given_rates_replace_them():
     section = training(role_learning_rate={"gain": 0.5})
-    rates = rates_by_role(section, decoder(XMODEL), 0)
+    rates = OptimizerByRole(decoder(XMODEL), section, "adamw").rates(0)
     assert rates[Role.EMBEDDING] == 0.01
     assert rates[Role.HIDDEN] == pytest.approx(0.01 / 4)  # width 32 over base width 8
     assert rates[Role.GAIN] == 0.5
@@ -77,7 +77,7 @@ def test_gains_are_never_decayed_and_everything_else_is():
     optimizer = OptimizerByRole(model, training(), "adamw")
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step(rates_by_role(training(), model, 0), weight_decay=0.5)
+    optimizer.step(optimizer.rates(0), weight_decay=0.5)
     roles = parameter_roles(model)
     for name, value in model.named_parameters():
         factor = 1.0 if roles[name] is Role.GAIN else 1 - 0.01 * 0.5
@@ -90,11 +90,11 @@ def test_state_goes_through_tensors_and_back(kind):
     section = training()
     optimizer = OptimizerByRole(one, section, kind)
     fill_gradients(one, 1)
-    optimizer.step(rates_by_role(section, one, 0), 0.1)
+    optimizer.step(optimizer.rates(0), 0.1)
     two.load_state_dict(one.state_dict())
     restored = OptimizerByRole(two, section, kind)
     restored.load_state_tensors({name: value.clone() for name, value in optimizer.state_tensors().items()})
     for model, engine in ((one, optimizer), (two, restored)):
         fill_gradients(model, 2)
-        engine.step(rates_by_role(section, model, 0), 0.1)
+        engine.step(engine.rates(0), 0.1)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))

@@ -2,10 +2,11 @@
 
 from flyweight.base.errors import ToldByAnother, UserError
 from flyweight.base.files import atomic_folder, atomic_write, explain_write_errors, read_json, write_json
-from flyweight.base.locks import exclusive
+from flyweight.base.locks import Busy, exclusive
 from flyweight.base.seeds import derive_seed
 
 __all__ = [
+    "Busy",
     "ToldByAnother",
     "UserError",
     "atomic_folder",

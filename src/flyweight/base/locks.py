@@ -11,6 +11,10 @@ from flyweight.base.errors import UserError
 from flyweight.base.files import explain_write_errors
 
 
+class Busy(UserError):
+    """Another process holds the lock."""
+
+
 @contextlib.contextmanager
 def exclusive(mark: Path, busy: str) -> Iterator[None]:
     """Hold a lock on the file `mark`, which is made; it ends with the process, however that ends.
@@ -18,7 +22,7 @@ def exclusive(mark: Path, busy: str) -> Iterator[None]:
     Where a file system has no locks, nothing is held.
 
     Raises:
-        UserError: another process holds it; the message is `busy`.
+        Busy: another process holds it; the message is `busy`.
     """
     with explain_write_errors(mark):
         file = mark.open("w")
@@ -26,7 +30,7 @@ def exclusive(mark: Path, busy: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(busy) from None
+            raise Busy(busy) from None
         except OSError:
             pass  # a file system without locks
         yield

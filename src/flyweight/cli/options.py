@@ -53,18 +53,28 @@ def recipe_of(name: str, overrides: list[str] | None, scaled: str | None = None,
     Raises:
         UserError: no such recipe, or words that do not fit it.
     """
-    from flyweight.recipe import load_recipe, parse_tokens
+    from flyweight.recipe import load_recipe
 
     recipe = load_recipe(name, overrides or [])
     if scaled is None:
         if factor != 1:
             raise UserError("--factor goes with --scaled.")
         return recipe
+    return recipe.scaled(tokens_of(scaled, "--scaled"), factor)
+
+
+def tokens_of(text: str, option: str) -> int:
+    """Tokens that an option's text names.
+
+    Raises:
+        UserError: it names none.
+    """
+    from flyweight.recipe import parse_tokens
+
     try:
-        tokens = parse_tokens(scaled)
+        return parse_tokens(text)
     except ValueError as error:
-        raise UserError(f"--scaled: {error}.") from None
-    return recipe.scaled(tokens, factor)
+        raise UserError(f"{option}: {error}.") from None
 
 
 def bytes_of(text: str, option: str) -> int:

@@ -72,7 +72,8 @@ class StepDone(Event):
 
 @dataclass(frozen=True)
 class Validated(Event):
-    """Bits per byte and nats per token on held-out text, by source; `full` when on all of it."""
+    """Bits per byte and nats per token on held-out text, by source; `full`: the run's last one, on
+    all of it unless the recipe says otherwise."""
 
     kind: ClassVar[str] = "validated"
     step: int

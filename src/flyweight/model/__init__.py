@@ -12,6 +12,7 @@ from flyweight.model.decoder import Decoder
 from flyweight.model.mapping import fused_parts, stock_class, to_stock
 from flyweight.model.parametrization import (
     Multipliers,
+    OptimizerKind,
     Role,
     RoleRule,
     multipliers,
@@ -25,6 +26,7 @@ __all__ = [
     "Decoder",
     "KVCache",
     "Multipliers",
+    "OptimizerKind",
     "Role",
     "RoleRule",
     "flops_per_token",

@@ -28,7 +28,7 @@ from flyweight.planning.storage import saved_checkpoints
 from flyweight.planning.trial import PeakMemory, Stage, random_corpus, rows, stages
 from flyweight.recipe import Recipe, recipe_from_dict
 from flyweight.release import export
-from flyweight.training import ExecutionPlan, Sinks, rates_by_role
+from flyweight.training import ExecutionPlan, Sinks
 from flyweight.training.folder import Start
 from flyweight.training.loop import Trainer
 from flyweight.training.plan import apply_plan, carried_out, resolve_plan
@@ -208,10 +208,7 @@ class _Rehearsal:
         trainer.enter(step)
         micro_batch = self.plan.micro_batch_for(step.batch_size, step.sequence_length)
         batch = rows(self.corpus, step, micro_batch, self.recipe.training.document_masking)
-        rates = {
-            role: rate * HARMLESS
-            for role, rate in rates_by_role(self.recipe.training, trainer.decoder, step.middle).items()
-        }
+        rates = {role: rate * HARMLESS for role, rate in trainer.optimizer.rates(step.middle).items()}
         decay = self.recipe.training.weight_decay.at(step.clock)
         loss = pass_seconds = update_seconds = 0.0
         for _ in range(2):  # the first pass and update allocate; the second are timed, where that is quick

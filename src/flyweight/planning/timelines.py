@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from flyweight.base import UserError, atomic_write
 from flyweight.model import Role, role_rules
 from flyweight.planning.realised import Realised
-from flyweight.plots import Panel, Series, Shares, panel_grid, to_png, to_svg_text
+from flyweight.plots import Panel, Series, Shares, panel_grid, write_figure
 from flyweight.recipe import Recipe, Timeline
 
 POINTS = 160
@@ -71,18 +70,34 @@ def _rates(recipe: Recipe) -> list[Series]:
     """The learning rate of each role; roles with the same rate share a line."""
     training = recipe.training
     lines: dict[tuple[float, ...], tuple[list[str], Series]] = {}
-    for role, rule in role_rules(recipe.model, recipe.parametrization).items():
+    for role in Role:
         if role is Role.READOUT and recipe.model.tie_word_embeddings:
             continue
         own = training.role_learning_rate.get(role.value)
         line = _line(role.value, own or training.learning_rate, training.tokens)
-        values = line.y * (1.0 if own else rule.learning_rate_multiplier)
-        key = (*line.x.tolist(), *values.tolist())
-        lines.setdefault(key, ([], Series(role.value, line.x, values)))[0].append(role.value)
+        if own is None:
+            line = _multiplied(line, recipe, role)
+        key = (*line.x.tolist(), *line.y.tolist())
+        lines.setdefault(key, ([], line))[0].append(role.value)
     if len(lines) == 1:
         _, line = next(iter(lines.values()))
-        return [Series("all roles", line.x, line.y)]
-    return [Series(", ".join(roles), line.x, line.y) for roles, line in lines.values()]
+        return [replace(line, label="all roles")]
+    return [replace(line, label=", ".join(roles)) for roles, line in lines.values()]
+
+
+def _multiplied(line: Series, recipe: Recipe, role: Role) -> Series:
+    """The base rate times what the role table says under the optimizer of each clock."""
+    knots = recipe.training.optimizer
+    switches = {clock for knot in knots[1:] for clock in (knot.at - 1, knot.at) if knot.at < line.x[-1]}
+    clocks = np.array(sorted({*line.x.tolist(), *switches}), dtype=np.int64)
+    of_knot = np.array(
+        [
+            role_rules(recipe.model, recipe.parametrization, knot.kind)[role].learning_rate_multiplier
+            for knot in knots
+        ]
+    )
+    running = np.searchsorted([knot.at for knot in knots], clocks, side="right") - 1
+    return replace(line, x=clocks, y=recipe.training.learning_rate.values(clocks) * of_knot[running])
 
 
 def in_order_of_plan(planned: Shares, realised: Shares) -> Shares:
@@ -107,15 +122,4 @@ def plot_timelines(recipe: Recipe, path: Path, realised: Realised | None = None)
     Raises:
         UserError: `path` is neither .png nor .svg.
     """
-    suffix = path.suffix.lower()
-    if suffix not in (".png", ".svg"):
-        raise UserError(
-            f"{path}: timelines are drawn as .png or .svg, not as {suffix or 'a file without an ending'!r}."
-        )
-    figure = timelines_figure(recipe, realised)
-    if suffix == ".png":
-        with atomic_write(path, "wb") as file:
-            file.write(to_png(figure))
-    else:
-        with atomic_write(path) as file:
-            file.write(to_svg_text(figure, f"Every timeline of {recipe.name} over tokens") + "\n")
+    write_figure(timelines_figure(recipe, realised), path, f"Every timeline of {recipe.name} over tokens")

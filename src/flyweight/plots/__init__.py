@@ -2,10 +2,12 @@
 
 from flyweight.plots.bars import bars
 from flyweight.plots.curves import Series, binned, curves
-from flyweight.plots.output import to_png, to_svg_text
+from flyweight.plots.output import to_png, to_svg_text, write_figure
+from flyweight.plots.pairs import pairs
 from flyweight.plots.panels import Panel, panel_figure, panel_grid
 from flyweight.plots.shares import Shares, stacked_shares
-from flyweight.plots.style import PALETTE, colors, format_clock
+from flyweight.plots.style import PALETTE, colors, format_clock, format_power
+from flyweight.plots.sweeps import sweeps
 
 __all__ = [
     "PALETTE",
@@ -17,9 +19,13 @@ __all__ = [
     "colors",
     "curves",
     "format_clock",
+    "format_power",
+    "pairs",
     "panel_figure",
     "panel_grid",
     "stacked_shares",
+    "sweeps",
     "to_png",
     "to_svg_text",
+    "write_figure",
 ]

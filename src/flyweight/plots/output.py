@@ -6,10 +6,12 @@ import hashlib
 import html
 import io
 import re
+from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from flyweight.base import UserError, atomic_write
 from flyweight.plots.style import INK, styled
 
 PNG_DPI = 180
@@ -21,6 +23,29 @@ def to_png(figure: Figure, dpi: int = PNG_DPI) -> bytes:
     with styled():
         figure.savefig(buffer, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def write_figure(figure: Figure, path: Path, description: str) -> None:
+    """Write a figure as .png or .svg, whole or not at all.
+
+    Args:
+        figure: the figure.
+        path: where; its ending says which.
+        description: what it shows, for readers who cannot see it.
+
+    Raises:
+        UserError: `path` is neither .png nor .svg.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".svg"):
+        ending = repr(suffix) if suffix else "a file without an ending"
+        raise UserError(f"{path}: figures are drawn as .png or .svg, not as {ending}.")
+    if suffix == ".png":
+        with atomic_write(path, "wb") as file:
+            file.write(to_png(figure))
+    else:
+        with atomic_write(path) as file:
+            file.write(to_svg_text(figure, description) + "\n")
 
 
 def to_svg_text(figure: Figure, description: str) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 INK = "#5b6169"
 """Text and axes. `to_svg_text` turns it into the page's own text colour."""
@@ -143,6 +144,23 @@ def value_axis(axes: Axes, *, log: bool, ticks: int = 5) -> None:
     axes.yaxis.set_major_formatter(formatter)
     if log and _decades(axes) < 1:
         axes.yaxis.set_minor_formatter(formatter)
+
+
+def power_ticks(axis: Axis, written: Callable[[float], str] | None = None) -> None:
+    """Ticks at powers of two of an axis that is logarithmic to base two; by `format_power`, or as `written` says."""
+    write = written or format_power
+    axis.set_major_locator(LogLocator(base=2, numticks=8))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: write(value)))
+    axis.set_minor_locator(NullLocator())
+
+
+def format_power(value: float) -> str:
+    """A tick of such an axis: 64, or 2^-7 for what is below one."""
+    exponent = math.log2(value)
+    if value >= 1:
+        return format_value(value)
+    whole = abs(exponent - round(exponent)) < 1e-9
+    return f"2^{round(exponent)}" if whole else f"2^{exponent:.2f}"
 
 
 def _decades(axes: Axes) -> float:

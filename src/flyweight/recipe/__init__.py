@@ -25,6 +25,7 @@ from flyweight.recipe.schema import (
 )
 from flyweight.recipe.timeline import WSD, Knot, Timeline
 from flyweight.recipe.training import AdamW, Guard, Muon, Training
+from flyweight.recipe.tunnel import Knob, Proxy, Tunnel
 from flyweight.recipe.units import format_bytes, format_tokens, parse_bytes, parse_tokens
 
 __all__ = [
@@ -38,15 +39,18 @@ __all__ = [
     "Execution",
     "Float8",
     "Guard",
+    "Knob",
     "Knot",
     "Model",
     "Muon",
     "Parametrization",
+    "Proxy",
     "Recipe",
     "Source",
     "Timeline",
     "Tokenizer",
     "Training",
+    "Tunnel",
     "all_keys",
     "format_bytes",
     "format_tokens",

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from flyweight.recipe.execution import Execution
 from flyweight.recipe.frozen import EXECUTION, Frozen
 from flyweight.recipe.training import Training
+from flyweight.recipe.tunnel import Tunnel
 from flyweight.recipe.units import Bytes, Tokens, parse_tokens
 
 FORMAT_VERSION = 1
@@ -65,11 +66,12 @@ class Parametrization(Frozen):
     """How initialisation, forward multipliers and learning rates depend on width and depth.
 
     `standard`: one initialisation and one rate for all; output projections initialised 1/sqrt(2L)
-    smaller. `minicpm`: µP as in MiniCPM and Xmodel-2 (arXiv 2404.06395, table 7). `xmodel-2.5`: µP
-    as in Xmodel-2.5's training code.
+    smaller. `mup`: µP as in Tensor Programs V (arXiv 2203.03466, table 8), with a weight decay that
+    does not fall with the rate. `minicpm`: µP as in MiniCPM and Xmodel-2 (arXiv 2404.06395, table 7).
+    `xmodel-2.5`: µP as in Xmodel-2.5's training code.
     """
 
-    kind: Literal["standard", "minicpm", "xmodel-2.5"] = "standard"
+    kind: Literal["standard", "mup", "minicpm", "xmodel-2.5"] = "standard"
     """Which parametrization."""
     init_std: float = Field(default=0.02, gt=0)
     """Standard deviation of the initialisation before any width or depth factor."""
@@ -214,7 +216,9 @@ class Evaluation(Frozen):
     every: Tokens = Field(default=0, json_schema_extra=EXECUTION)
     """Validate after this many tokens; 0: only at the end."""
     tokens: Tokens = Field(default=200_000, json_schema_extra=EXECUTION)
-    """Held-out tokens of each source in a validation during training; the last one takes all."""
+    """Held-out tokens of each source in a validation during training."""
+    final_tokens: Tokens = Field(default=0, json_schema_extra=EXECUTION)
+    """Held-out tokens of each source in the last validation; 0: all."""
     tasks: tuple[str, ...] = Field(default=("arithmark-gen",), json_schema_extra=EXECUTION)
     """Tasks that `flyweight evaluate` runs on a checkpoint of this recipe when it is given none."""
 
@@ -246,6 +250,8 @@ class Recipe(Frozen):
     """What is measured, and when."""
     execution: Execution = Field(default=Execution(), json_schema_extra=EXECUTION)
     """How the run is carried out."""
+    tunnel: Tunnel = Field(default=Tunnel(), json_schema_extra=EXECUTION)
+    """How `flyweight tunnel` searches for hyper-parameters; a run does not read it."""
 
     _notes: list[str] = PrivateAttr(default_factory=list)
 

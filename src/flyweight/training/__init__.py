@@ -1,13 +1,15 @@
 """The one training loop, and what it needs: objective, optimizers, checkpoints, sinks."""
 
 from flyweight.training.objective import Loss, training_loss
-from flyweight.training.optimizers import OptimizerByRole, rates_by_role
+from flyweight.training.optimizers import OptimizerByRole
 from flyweight.training.plan import ExecutionPlan
+from flyweight.training.recovery import Diverged
 from flyweight.training.run import RunResult, train, versions
 from flyweight.training.sinks import Sink, Sinks
 from flyweight.training.speed import measured_speed
 
 __all__ = [
+    "Diverged",
     "ExecutionPlan",
     "Loss",
     "OptimizerByRole",
@@ -15,7 +17,6 @@ __all__ = [
     "Sink",
     "Sinks",
     "measured_speed",
-    "rates_by_role",
     "train",
     "training_loss",
     "versions",

@@ -17,7 +17,6 @@ import torch
 from flyweight.events import RunFinished, StepDone
 from flyweight.model import Role
 from flyweight.training.energy import EnergyMeter
-from flyweight.training.optimizers import rates_by_role
 from flyweight.training.parallel.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ def step_done(trainer: Trainer) -> StepDone:
         loss=loss,
         z_loss=float(torch.stack(window.z).sum()) / window.targets,
         grad_norm=float(torch.stack(window.grad_norm).mean()),
-        learning_rate=rates_by_role(training, trainer.decoder, step.middle)[Role.HIDDEN],
+        learning_rate=trainer.optimizer.rates(step.middle)[Role.HIDDEN],
         weight_decay=training.weight_decay.at(step.clock),
         z_loss_coefficient=training.z_loss.at(step.clock),
         rope_theta=training.rope_theta.at(step.clock) if training.rope_theta else None,

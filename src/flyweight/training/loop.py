@@ -10,7 +10,7 @@ from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Batch, Journal, Order, OrderState, Step, read_batch, trial_batch
 from flyweight.events import CheckpointSaved, StageEntered
-from flyweight.model import Decoder, Role, flops_per_token
+from flyweight.model import Decoder, OptimizerKind, Role, flops_per_token
 from flyweight.recipe import Recipe
 from flyweight.training.accounting import Accounts, Window, step_done
 from flyweight.training.averaging import WeightAverage
@@ -21,7 +21,7 @@ from flyweight.training.guard import Guard
 from flyweight.training.importing import import_weights
 from flyweight.training.interrupt import Interruption
 from flyweight.training.objective import Objective
-from flyweight.training.optimizers import OptimizerByRole, methods_from_plain, rates_by_role
+from flyweight.training.optimizers import OptimizerByRole, methods_from_plain
 from flyweight.training.parallel import (
     ALONE,
     Ranks,
@@ -147,8 +147,8 @@ class Trainer:
         timeline = self.recipe.training.rope_theta
         return self.recipe.model.rope_theta if timeline is None else timeline.at(clock)
 
-    def _optimizer_kind(self, clock: int) -> str:
-        return [knot.kind for knot in self.recipe.training.optimizer if knot.at <= clock][-1]
+    def _optimizer_kind(self, clock: int) -> OptimizerKind:
+        return next(knot.kind for knot in reversed(self.recipe.training.optimizer) if knot.at <= clock)
 
     def _optimizer_changes_at(self, step: Step) -> bool:
         """Whether `step` is the first of an optimizer, whose state is fresh then."""
@@ -156,7 +156,7 @@ class Trainer:
             self.schedule.first_step_from(knot.at) == step.step for knot in self.recipe.training.optimizer[1:]
         )
 
-    def _new_optimizer(self, kind: str) -> OptimizerByRole:
+    def _new_optimizer(self, kind: OptimizerKind) -> OptimizerByRole:
         return OptimizerByRole(
             self.decoder,
             self.recipe.training,
@@ -199,7 +199,7 @@ class Trainer:
         while not ends():
             before = self.step
             self.enter(before)
-            rates = rates_by_role(self.recipe.training, self.decoder, before.middle)
+            rates = self.optimizer.rates(before.middle)
             taken = self._take_step(before, rates)
             if interruption.agree(self.saver.failed) or self.saver.done:
                 self.saver.finish()

@@ -49,15 +49,19 @@ def settle(trainer: Trainer, step: Step, verdict: Verdict, loss: float, grad_nor
     return False
 
 
+class Diverged(UserError):
+    """The run went back again and again without getting past where it failed."""
+
+
 def roll_back(trainer: Trainer, reason: str) -> None:
     """Go back to the last good checkpoint, or to where the run began, and pass over what was drawn since.
 
     Raises:
-        UserError: that has happened too often without getting past where it failed.
+        Diverged: that has happened too often without getting past where it failed.
     """
     trainer.log()  # what is undone was spent all the same
     if trainer.guard.gives_up:
-        raise UserError(_end(trainer, reason))
+        raise Diverged(_end(trainer, reason))
     trainer.saver.finish()
     begin, failed, accounts = time.perf_counter(), trainer.step, trainer.accounts
     saved_before = accounts.checkpoint_seconds

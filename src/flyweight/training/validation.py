@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def validate(trainer: Trainer, full: bool = False) -> dict[str, BitsPerByte]:
     """Measure bits per byte on each source's held-out text, and let the model write a little."""
     begin = time.perf_counter()
-    limit = None if full else trainer.recipe.evaluation.tokens
+    evaluation = trainer.recipe.evaluation
+    limit = evaluation.final_tokens or None if full else evaluation.tokens
     length, precision = trainer.step.sequence_length, trainer.plan.precision
     with trainer.objective.gathered():  # every rank measures all of it: they stay in step
         results = measure_held_out(trainer.decoder, trainer.corpus, precision, length, limit)

@@ -1,6 +1,6 @@
 """Optimizers by role: which parameter is updated by what, at which rate, with which decay."""
 
-from flyweight.training.optimizers.by_role import OptimizerByRole, muon_rows, rates_by_role
+from flyweight.training.optimizers.by_role import OptimizerByRole, muon_rows
 from flyweight.training.optimizers.muon import Muon
 from flyweight.training.optimizers.muon_methods import (
     measured_methods,
@@ -18,6 +18,5 @@ __all__ = [
     "methods_from_plain",
     "methods_to_plain",
     "muon_rows",
-    "rates_by_role",
     "usual_method",
 ]

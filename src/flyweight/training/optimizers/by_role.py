@@ -10,22 +10,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flyweight.model import Decoder, Role, fused_parts, parameter_roles, role_rules
+from flyweight.model import Decoder, OptimizerKind, Role, fused_parts, parameter_roles, role_rules
 from flyweight.recipe import Training
 from flyweight.training.optimizers.muon import Methods, Muon
 from flyweight.training.parallel.tensors import cut_like
-
-
-def rates_by_role(training: Training, decoder: Decoder, clock: float) -> dict[Role, float]:
-    """The learning rate of each role at `clock`: given outright, or the base rate times its factor."""
-    rules = role_rules(decoder.config, decoder.parametrization)
-    base = training.learning_rate.at(clock)
-    return {
-        role: training.role_learning_rate[role.value].at(clock)
-        if role.value in training.role_learning_rate
-        else base * rule.learning_rate_multiplier
-        for role, rule in rules.items()
-    }
 
 
 def muon_rows(decoder: Decoder, training: Training) -> dict[str, tuple[int, ...]]:
@@ -55,15 +43,16 @@ class OptimizerByRole:
         self,
         decoder: Decoder,
         training: Training,
-        kind: str,
+        kind: OptimizerKind,
         *,
         muon_dtype: torch.dtype = torch.float32,
         muon_methods: Methods | None = None,
     ):
-        self.kind = kind
+        self.kind: OptimizerKind = kind
+        self._training = training
         self._muon_momentum = training.muon.momentum
         self._names: dict[Tensor, str] = {}
-        rules = role_rules(decoder.config, decoder.parametrization)
+        self._rules = role_rules(decoder.config, decoder.parametrization, kind)
         groups: dict[str, dict[Role, list[Tensor]]] = {"adamw": {}, "muon": {}}
         roles = parameter_roles(decoder)
         rows = muon_rows(decoder, training) if kind == "muon" else {}
@@ -71,7 +60,6 @@ class OptimizerByRole:
             self._names[parameter] = name
             engine = "muon" if name in rows else "adamw"
             groups[engine].setdefault(roles[name], []).append(parameter)
-        self._decayed = {role for role, rule in rules.items() if rule.decay}
         self._engines: dict[str, torch.optim.Optimizer] = {}
         if groups["adamw"]:
             adamw = training.adamw
@@ -91,12 +79,25 @@ class OptimizerByRole:
                 rows={p: rows[name] for p, name in self._names.items() if len(rows.get(name, ())) > 1},
             )
 
+    @property
+    def multipliers(self) -> dict[Role, float]:
+        """What the role table makes of the base rate under this optimizer."""
+        return {role: rule.learning_rate_multiplier for role, rule in self._rules.items()}
+
+    def rates(self, clock: float) -> dict[Role, float]:
+        """The learning rate of each role at `clock`: given outright, or the base rate times its multiplier."""
+        base, outright = self._training.learning_rate.at(clock), self._training.role_learning_rate
+        return {
+            role: outright[role.value].at(clock) if role.value in outright else base * multiplier
+            for role, multiplier in self.multipliers.items()
+        }
+
     def step(self, rates: dict[Role, float], weight_decay: float) -> None:
         """Update every parameter at its role's rate and clear the gradients."""
         for engine in self._engines.values():
             for group in engine.param_groups:
                 group["lr"] = rates[group["role"]]
-                group["weight_decay"] = weight_decay if group["role"] in self._decayed else 0.0
+                group["weight_decay"] = weight_decay * self._rules[group["role"]].weight_decay_multiplier
             engine.step()
             engine.zero_grad(set_to_none=True)
 

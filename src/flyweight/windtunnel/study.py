@@ -1,0 +1,204 @@
+"""A study: what is searched, where its trials are on record, and that it is the same study as before."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flyweight import __version__
+from flyweight.base import UserError, derive_seed, exclusive, read_json, write_json
+from flyweight.corpus import OpenCorpus
+from flyweight.recipe import Knob, Recipe, Tunnel, identity
+from flyweight.windtunnel.proxy import proxy_recipe, with_values
+
+if TYPE_CHECKING:
+    import optuna
+
+STUDY_FILE = "study.json"
+JOURNAL_FILE = "journal.log"
+TRIALS_FOLDER = "trials"
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Study:
+    """A search on a proxy."""
+
+    folder: Path
+    proxy: Recipe
+    """The proxy before its knobs are set."""
+    tunnel: Tunnel
+    storage: str | None
+    """URL of a database that several machines share; a journal file in the folder where left out."""
+
+    @property
+    def name(self) -> str:
+        """By which the record knows it."""
+        return self.proxy.name
+
+    def trial_folder(self, number: int) -> Path:
+        """Of trial `number`, from 0."""
+        return self.folder / TRIALS_FOLDER / f"{number:04d}"
+
+    def recipe(self, values: dict[str, float], seed: int = 0) -> Recipe:
+        """The proxy with these values, and with another seed for all but 0."""
+        changed = with_values(self.proxy, values)
+        return changed.model_copy(update={"seed": self.proxy.seed + seed})
+
+    def load(self, number: int = 0) -> optuna.Study:
+        """The record of all trials, with a sampler for trial `number`.
+
+        The sampler's randomness comes from the recipe's seed and the trial's number, so that one worker's trials are
+        the same every time.
+        """
+        optuna = require_optuna()
+        seed = derive_seed(self.proxy.seed, "tunnel", number) % 2**32
+        startup = self.tunnel.startup_trials
+        match self.tunnel.sampler:
+            case "tpe":
+                sampler: Any = optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True
+                )
+            case "gp":
+                sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
+            case "random":
+                sampler = optuna.samplers.RandomSampler(seed=seed)
+        pruner = (
+            optuna.pruners.MedianPruner(n_startup_trials=startup)
+            if self.tunnel.prune == "median"
+            else optuna.pruners.NopPruner()
+        )
+        return optuna.create_study(
+            study_name=self.name, storage=self._open(), sampler=sampler, pruner=pruner, load_if_exists=True,
+            direction="minimize",
+        )  # fmt: skip
+
+    def _open(self) -> Any:
+        from optuna.storages import RDBStorage
+        from optuna.storages.journal import JournalFileBackend, JournalStorage
+
+        if self.storage is None:
+            return JournalStorage(JournalFileBackend(str(self.folder / JOURNAL_FILE)))
+        try:
+            return RDBStorage(self.storage)
+        except ImportError as error:
+            raise UserError(
+                f"--storage: {error.name or error} is missing; pip install 'flyweight[postgres]'."
+            ) from None
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "psycopg", "psycopg2"):
+                raise
+            raise UserError(
+                f"--storage: this database cannot be used ({' '.join(str(error).split())[:200]})."
+            ) from None
+
+    def distributions(self) -> dict[str, Any]:
+        """The space as the samplers know it."""
+        return {key: _distribution(knob) for key, knob in self.tunnel.space.items()}
+
+    @contextmanager
+    def choosing(self) -> Iterator[None]:
+        """One process of this machine at a time."""
+        import time
+
+        from flyweight.base import Busy
+
+        while True:
+            try:
+                with exclusive(self.folder / ".choosing", "held"):
+                    yield
+                return
+            except Busy:
+                time.sleep(0.05)
+
+
+def require_optuna() -> Any:
+    """Optuna, which is an extra.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise UserError("a search needs Optuna; pip install 'flyweight[tunnel]'.")
+    import optuna
+
+    optuna.logging.set_verbosity(logging.ERROR)
+    optuna.logging.disable_default_handler()
+    import warnings
+
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+def open_study(recipe: Recipe, corpus: OpenCorpus, folder: Path, storage: str | None = None) -> Study:
+    """The study of `recipe` in `folder`, which is made or, if it is this very study, gone on with.
+
+    Raises:
+        UserError: the folder holds a study of another recipe, space, corpus or version; or values of the space are
+            none that the model can take.
+    """
+    proxy = proxy_recipe(recipe, recipe.tunnel.proxy)
+    study = Study(folder, proxy, recipe.tunnel, storage)
+    _check_space(study)
+    about = {
+        "format": FORMAT_VERSION,
+        "version": __version__,
+        "recipe": identity(proxy),
+        "space": {key: knob.model_dump(mode="json") for key, knob in recipe.tunnel.space.items()},
+        "search": recipe.tunnel.model_dump(
+            mode="json", include={"sampler", "startup_trials", "prune", "rungs", "weights"}
+        ),
+        "corpus": corpus.fingerprint,
+    }
+    path = folder / STUDY_FILE
+    if path.exists():
+        differences = _differences(read_json(path, "study"), about)
+        if differences:
+            shown = "; ".join(differences[:4]) + (
+                f"; and {len(differences) - 4} more" if differences[4:] else ""
+            )
+            raise UserError(
+                f"{folder}: this study was made otherwise ({shown}). Its trials do not compare with new ones: name "
+                f"another folder with --study, or put the recipe back."
+            )
+    else:
+        write_json(path, about)
+    return study
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key in sorted(old.keys() | new.keys()):
+        before, after = old.get(key, "(absent)"), new.get(key, "(absent)")
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            found.append(f"{prefix}{key}: {before} -> {after}")
+    return found
+
+
+def _check_space(study: Study) -> None:
+    """Every end of every knob gives a recipe, tried one at a time."""
+    for key, knob in study.tunnel.space.items():
+        for value in knob.choices or (knob.low, knob.high):
+            assert value is not None
+            try:
+                study.recipe({key: value})
+            except UserError as error:
+                raise UserError(f"tunnel.space: {key} cannot be {value:g}: {error}") from None
+
+
+def _distribution(knob: Knob) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if knob.choices:
+        return CategoricalDistribution(knob.choices)
+    assert knob.low is not None
+    assert knob.high is not None
+    return FloatDistribution(knob.low, knob.high, log=knob.log, step=knob.step)

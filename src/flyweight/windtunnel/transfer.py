@@ -1,0 +1,281 @@
+"""Transfer: whether the learning rate that is best for a narrow model is best for a wide one.
+
+The same sweep of rates is run at several widths (or depths), with the recipe's parametrization and with another, at
+equal tokens. Under µP the optimum is expected to stay in its cell of the grid, without it to move towards lower rates
+as the model gets wider (arXiv 2203.03466, figure 1). The grid is fixed before the first run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from flyweight import __version__
+from flyweight.base import UserError, read_json, write_json
+from flyweight.model import parameter_counts
+from flyweight.recipe import Recipe, identity, recipe_from_dict
+from flyweight.windtunnel.proxy import with_values
+from flyweight.windtunnel.trials import Outcome
+from flyweight.windtunnel.widths import at_width
+from flyweight.windtunnel.workers import Job, on_few_threads, run_jobs
+
+GRID_FILE = "grid.json"
+RATE = "training.learning_rate"
+STANDARD_STD = 0.02
+"""Initialisation of the standard parametrization where the recipe has another: GPT-2's."""
+
+Kind = Literal["standard", "mup", "minicpm", "xmodel-2.5"]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is swept, fixed beforehand."""
+
+    kinds: tuple[str, ...]
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    rates: tuple[float, ...]
+    """In factors of two, going up."""
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        if list(self.rates) != sorted(set(self.rates)) or len(self.rates) < 3:
+            raise UserError(f"a sweep takes three rates or more that go up; found {list(self.rates)}.")
+        if min(len(self.kinds), len(self.widths), len(self.depths), self.seeds) < 1:
+            raise UserError("a sweep needs a parametrization, a width, a depth and a seed at least.")
+
+    @property
+    def runs(self) -> int:
+        """How many there are."""
+        return len(self.kinds) * len(self.widths) * len(self.depths) * len(self.rates) * self.seeds
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """Where a sweep at one size is lowest."""
+
+    cell: int
+    """Place of the best rate in the grid, by the mean over seeds."""
+    rate: float
+    """The lowest point of a parabola through it and its neighbours, in log2 of the rate; the cell's at an edge."""
+    objective: float
+    """Mean over seeds in the best cell."""
+    cells_of_seeds: tuple[int, ...]
+    """The best cell of each seed by itself."""
+    at_edge: bool
+    """The best cell is the first or last of the grid: the optimum may lie outside."""
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """What a sweep came to."""
+
+    grid: Grid
+    objectives: dict[tuple[str, int, int], np.ndarray]
+    """By parametrization, width and depth: (rates, seeds) bits per byte, inf where a run diverged."""
+    parameters: dict[tuple[int, int], int] = field(default_factory=dict)
+    """By width and depth."""
+
+    def optimum(self, kind: str, width: int, depth: int) -> Optimum:
+        """Where this sweep is lowest.
+
+        Raises:
+            UserError: every run of it diverged.
+        """
+        values = self.objectives[kind, width, depth]
+        means = values.mean(axis=1)
+        if not np.isfinite(means).any():
+            raise UserError(
+                f"{kind} at width {width}: no rate of the grid was sound with every seed; add lower ones."
+            )
+        cell = int(np.argmin(means))
+        return Optimum(
+            cell,
+            _lowest(self.grid.rates, means, cell),
+            float(means[cell]),
+            tuple(int(np.argmin(values[:, seed])) for seed in range(values.shape[1])),
+            cell in (0, len(means) - 1),
+        )
+
+    def moved(self, kind: str, *, along: Literal["width", "depth"] = "width") -> float:
+        """Cells of a factor of two by which the optimum moves from the smallest to the largest; up is positive."""
+        sizes = self.grid.widths if along == "width" else self.grid.depths
+        rates = []
+        for size in (sizes[0], sizes[-1]):
+            width = size if along == "width" else self.grid.widths[0]
+            depth = size if along == "depth" else self.grid.depths[0]
+            rates.append(self.optimum(kind, width, depth).rate)
+        return math.log2(rates[1] / rates[0])
+
+    def loss_of_carrying(self, kind: str, width: int, depth: int) -> float:
+        """What the best rate of the smallest size costs at this one: bits per byte above its own best cell."""
+        small = self.optimum(kind, self.grid.widths[0], self.grid.depths[0]).cell
+        means = self.objectives[kind, width, depth].mean(axis=1)
+        return float(means[small] - means.min())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        rows = []
+        for (kind, width, depth), values in self.objectives.items():
+            best = self.optimum(kind, width, depth)
+            rows.append(
+                {
+                    "parametrization": kind,
+                    "width": width,
+                    "depth": depth,
+                    "parameters": self.parameters.get((width, depth)),
+                    "bits_per_byte": [
+                        [value if math.isfinite(value) else None for value in row] for row in values
+                    ],
+                    "best_rate": best.rate,
+                    "best_cell": best.cell,
+                    "best_cells_of_seeds": list(best.cells_of_seeds),
+                    "at_edge": best.at_edge,
+                    "best": best.objective,
+                    "loss_of_carrying": self.loss_of_carrying(kind, width, depth),
+                }
+            )
+        return {
+            "rates": list(self.grid.rates),
+            "seeds": self.grid.seeds,
+            "cells_moved": {
+                kind: {
+                    "width": self.moved(kind) if len(self.grid.widths) > 1 else None,
+                    "depth": self.moved(kind, along="depth") if len(self.grid.depths) > 1 else None,
+                }
+                for kind in self.grid.kinds
+            },
+            "sweeps": rows,
+        }
+
+
+def sized(recipe: Recipe, kind: str, width: int, depth: int) -> Recipe:
+    """The recipe with another parametrization, width and depth.
+
+    A µP recipe as `standard` keeps nothing of µP and starts with STANDARD_STD; a standard one cannot become µP, since
+    its base width is not known.
+
+    Raises:
+        UserError: that, or heads that would not be whole.
+    """
+    data = recipe.to_dict()
+    data["model"] = at_width(recipe.model, width).model_dump(mode="json") | {"num_hidden_layers": depth}
+    own = recipe.parametrization
+    if kind == "standard" and own.kind != "standard":
+        data["parametrization"] = {"kind": "standard", "init_std": STANDARD_STD}
+    elif kind != "standard" and own.kind == "standard":
+        raise UserError(
+            f"{recipe.name} has the standard parametrization; {kind} needs a base width, so give the recipe a "
+            f"`parametrization` of a µP kind with `dim_model_base`."
+        )
+    else:
+        data["parametrization"]["kind"] = kind
+    return recipe_from_dict(data, f"{recipe.name} as {kind} at width {width}")
+
+
+def transfer_jobs(recipe: Recipe, grid: Grid, workers: int) -> dict[tuple[str, int, int, int, int], Job]:
+    """Every run of the grid, by parametrization, width, depth, cell and seed."""
+    jobs = {}
+    for kind in grid.kinds:
+        for width in grid.widths:
+            for depth in grid.depths:
+                base = on_few_threads(sized(recipe, kind, width, depth), workers)
+                for cell, rate in enumerate(grid.rates):
+                    tuned = with_values(base, {RATE: rate})
+                    for seed in range(grid.seeds):
+                        name = f"{kind}-{width}x{depth}-rate-{rate:.6g}-seed-{seed}"
+                        changed = tuned.model_copy(update={"seed": recipe.seed + seed})
+                        jobs[kind, width, depth, cell, seed] = Job(name, changed)
+    return jobs
+
+
+def gather(
+    grid: Grid,
+    jobs: Mapping[tuple[str, int, int, int, int], Job],
+    outcomes: Mapping[str, Outcome],
+    parameters: Mapping[tuple[int, int], int],
+) -> Transfer:
+    """The outcomes of all jobs as sweeps."""
+    objectives = {
+        (kind, width, depth): np.full((len(grid.rates), grid.seeds), np.inf)
+        for kind in grid.kinds
+        for width in grid.widths
+        for depth in grid.depths
+    }
+    for (kind, width, depth, cell, seed), job in jobs.items():
+        value = outcomes[job.name].objective
+        objectives[kind, width, depth][cell, seed] = math.inf if value is None else value
+    return Transfer(grid, objectives, dict(parameters))
+
+
+def run_transfer(
+    recipe: Recipe,
+    grid: Grid,
+    corpus: Path,
+    folder: Path,
+    *,
+    workers: int = 1,
+    progress: Callable[[dict[str, Outcome]], None] = lambda done: None,
+) -> Transfer:
+    """Run the grid, or what is left of it.
+
+    Args:
+        recipe: the model at any of the widths; its schedules, data and settings are those of every run.
+        grid: the sweep. The folder keeps it: another one is refused.
+        corpus: folder of the token shards.
+        folder: of the sweep.
+        workers: processes.
+        progress: told of finished runs, now and then.
+
+    Raises:
+        UserError: the folder holds another sweep, or a size has no whole heads.
+    """
+    jobs = transfer_jobs(recipe, grid, workers)
+    about = {"recipe": identity(recipe), "grid": json.loads(json.dumps(asdict(grid))), "version": __version__}
+    path = folder / GRID_FILE
+    if path.exists():
+        if read_json(path, "sweep") != about:
+            raise UserError(
+                f"{folder}: this sweep was begun with another recipe, grid or version of Flyweight; a grid is fixed "
+                f"before its first run. Name another folder."
+            )
+    else:
+        write_json(path, about)
+    outcomes = run_jobs(
+        list(jobs.values()),
+        corpus,
+        folder / "runs",
+        workers=workers,
+        weights=recipe.tunnel.weights,
+        progress=progress,
+    )
+    parameters = {
+        (width, depth): parameter_counts(sized(recipe, grid.kinds[0], width, depth).model)["total"]
+        for width in grid.widths
+        for depth in grid.depths
+    }
+    return gather(grid, jobs, outcomes, parameters)
+
+
+def powers_of_two(first: int, last: int) -> tuple[float, ...]:
+    """2^first to 2^last, going up."""
+    return tuple(2.0**power for power in range(first, last + 1))
+
+
+def _lowest(rates: Sequence[float], means: np.ndarray, cell: int) -> float:
+    if not 0 < cell < len(rates) - 1 or not np.isfinite(means[cell - 1 : cell + 2]).all():
+        return rates[cell]
+    left, middle, right = means[cell - 1 : cell + 2]
+    curvature = left - 2 * middle + right
+    shift = 0.0 if curvature <= 0 else 0.5 * (left - right) / curvature
+    step = statistics.mean(
+        (math.log2(rates[cell + 1] / rates[cell]), math.log2(rates[cell] / rates[cell - 1]))
+    )
+    return rates[cell] * 2 ** (shift * step)

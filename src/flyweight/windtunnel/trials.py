@@ -1,0 +1,177 @@
+"""A trial: an ordinary run on a small model, and what came of it."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from flyweight.base import UserError, read_json, write_json
+from flyweight.corpus import OpenCorpus
+from flyweight.curriculum import Schedule
+from flyweight.events import read_events, run_spent
+from flyweight.inference import layout
+from flyweight.recipe import Recipe, identity_hash
+from flyweight.training import Diverged, train
+
+OUTCOME_FILE = "outcome.json"
+
+Judge = Callable[[int, float], bool]
+"""Takes the clock and the objective there; says whether the trial ends."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial came to."""
+
+    state: str
+    """`complete`, `pruned` or `diverged`."""
+    clock: int
+    """Tokens that it was trained on."""
+    objective: float | None
+    """Weighted mean of bits per byte over the sources' held-out text at that clock; None where it diverged."""
+    bits_per_byte: dict[str, float]
+    """By source, at that clock."""
+    before: dict[str, float]
+    """By source, before the first step."""
+    recipe_hash: str
+    seconds: float
+    """Over all attempts."""
+    reason: str = ""
+    """Of a trial that diverged."""
+
+
+def objective(bits_per_byte: Mapping[str, float], weights: Mapping[str, float]) -> float:
+    """The weighted mean over sources; all alike where there are no weights."""
+    chosen = weights or dict.fromkeys(bits_per_byte, 1.0)
+    return sum(bits_per_byte[name] * weight for name, weight in chosen.items()) / sum(chosen.values())
+
+
+def check_weights(weights: Mapping[str, float], corpus: OpenCorpus) -> None:
+    """Refuse weights of sources that have no held-out text.
+
+    Raises:
+        UserError: there is one.
+    """
+    known = sorted(corpus.held_out)
+    if odd := sorted(set(weights) - set(known)):
+        raise UserError(
+            f"tunnel.weights names {odd[0]!r}, which has no held-out text; those that have: {known}."
+        )
+    if not known:
+        raise UserError("the corpus has no held-out text to judge trials by; raise corpus.held_out.")
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """What the trial in `folder` came to; None where it is not finished."""
+    path = folder / OUTCOME_FILE
+    return Outcome(**read_json(path, "outcome of a trial")) if path.exists() else None
+
+
+def run_trial(
+    recipe: Recipe,
+    corpus: OpenCorpus,
+    folder: Path,
+    *,
+    weights: Mapping[str, float] | None = None,
+    rungs: int = 1,
+    judge: Judge | None = None,
+    start_from: str | None = None,
+    keep_weights: bool = False,
+) -> Outcome | None:
+    """Train `recipe` in `folder`, going on where an earlier attempt stopped; a finished trial is only read.
+
+    Args:
+        recipe: what to train.
+        corpus: its token shards.
+        folder: the trial's run folder.
+        weights: of the sources in the objective.
+        rungs: equal parts of the run; `judge` is asked after each but the last.
+        judge: whether the trial ends there.
+        start_from: RUN@TOKENS of another run.
+        keep_weights: keep the last checkpoint, which is deleted otherwise.
+
+    Returns:
+        What it came to; None where a signal ended the attempt.
+
+    Raises:
+        UserError: the folder holds a trial of another recipe, or another process works on it.
+    """
+    if (known := read_outcome(folder)) is not None:
+        if known.recipe_hash != identity_hash(recipe):
+            raise UserError(f"{folder}: this trial was run with another recipe; name a new study.")
+        return known
+    recipe = _watched(recipe, rungs)
+    weights = weights or {}
+    state, reason, clock = "complete", "", 0
+    try:
+        for stop in (*_stops(recipe, rungs if judge else 1), None):
+            result = train(recipe, corpus, folder, start_from=start_from, stop_after=stop, sinks=[])
+            clock = result.clock
+            if result.finished:
+                break
+            if stop is None or clock < stop:
+                return None
+            bits = _validations(folder)[-1]["bits_per_byte"]
+            if not math.isfinite(objective(bits, weights)):
+                raise Diverged("bits per byte are not finite")
+            if judge is not None and judge(clock, objective(bits, weights)):
+                state = "pruned"
+                break
+    except Diverged as error:
+        state, reason = "diverged", str(error)
+    outcome = _outcome(folder, recipe, weights, state, clock, reason, begins=start_from is None)
+    write_json(folder / OUTCOME_FILE, asdict(outcome))
+    if not keep_weights:
+        shutil.rmtree(folder / layout.CHECKPOINTS_FOLDER, ignore_errors=True)
+    return outcome
+
+
+def _outcome(
+    folder: Path,
+    recipe: Recipe,
+    weights: Mapping[str, float],
+    state: str,
+    clock: int,
+    reason: str,
+    *,
+    begins: bool,
+) -> Outcome:
+    validations = _validations(folder)
+    before = validations[0]["bits_per_byte"] if validations else {}
+    last = validations[-1] if validations else {"bits_per_byte": {}, "clock": 0}
+    bits = last["bits_per_byte"]
+    value = objective(bits, weights) if bits else math.nan
+    limit = objective(before, weights) if begins and before else math.inf
+    if state != "diverged" and not value < limit:  # not a number is not smaller either
+        state, reason = "diverged", f"bits per byte are {value:.4g}, no better than before the first step"
+    return Outcome(
+        state=state,
+        clock=clock or int(last["clock"]),
+        objective=None if state == "diverged" else value,
+        bits_per_byte={} if state == "diverged" else bits,
+        before=before,
+        recipe_hash=identity_hash(recipe),
+        seconds=spent.seconds if (spent := run_spent(folder)) else 0.0,
+        reason=reason,
+    )
+
+
+def _validations(folder: Path) -> list[dict]:
+    return [event for event in read_events(folder) if event["kind"] == "validated"]
+
+
+def _watched(recipe: Recipe, rungs: int) -> Recipe:
+    """The recipe with a validation at each rung; it says so itself, which is not identity."""
+    every = -(-recipe.training.tokens // rungs) if rungs > 1 else 0
+    evaluation = recipe.evaluation.model_copy(update={"every": every})
+    return recipe.model_copy(update={"evaluation": evaluation})
+
+
+def _stops(recipe: Recipe, rungs: int) -> Sequence[int]:
+    """The first clock of a step at or after each rung."""
+    schedule = Schedule.of(recipe.training)
+    every = -(-recipe.training.tokens // rungs)
+    return [schedule.step(schedule.first_step_from(every * rung)).clock for rung in range(1, rungs)]
