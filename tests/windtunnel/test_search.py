@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 pytest.importorskip("optuna")
 
@@ -61,6 +67,42 @@ def test_the_budget_ends_a_search(texts: Path, shards: Path, tmp_path: Path):
     one = study(texts, shards, tmp_path / "study", confirm=1, seeds=1, prune="none")
     search(one, shards, budget=Budget(tokens=2 * 24 * 4 * 32))
     assert len(one.load().get_trials()) == 2
+
+
+@pytest.mark.slow
+def test_a_search_that_was_killed_goes_on(texts: Path, shards: Path, tmp_path: Path):
+    """Everything is killed in the middle of a trial; that trial is finished, and there are as many as asked for."""
+    recipe, folder = tmp_path / "recipe.yaml", tmp_path / "study"
+    values = tunnel_recipe(texts, trials=4, confirm=0, prune="none").to_dict()
+    with recipe.open("w") as file:
+        YAML(typ="safe", pure=True).dump(values, file)
+    words = [
+        "tunnel",
+        "search",
+        str(recipe),
+        "--study",
+        str(folder),
+        "--corpus",
+        str(shards),
+        "--workers",
+        "1",
+    ]
+    command = [sys.executable, "-m", "flyweight", *words]
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    second = folder / "trials" / "0001" / "events.jsonl"
+    while not second.exists() or '"step"' not in second.read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = second.read_text().count("run_started")
+    subprocess.run(command, check=True, capture_output=True)
+    trials = study(texts, shards, folder, trials=4, confirm=0, prune="none").load().get_trials()
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 4
+    assert second.read_text().count("run_started") > before
+    assert '"kind": "step"' in second.read_text()
 
 
 def test_another_study_is_refused_with_the_difference(texts: Path, shards: Path, tmp_path: Path):

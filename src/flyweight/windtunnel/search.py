@@ -137,9 +137,9 @@ def best_trials(trials: list[optuna.trial.FrozenTrial], count: int) -> list[optu
     return list(distinct.values())[: max(1, count)]
 
 
-def _values(trial: optuna.trial.FrozenTrial) -> dict[str, float]:
-    """The trial's values, as they went into its recipe, in the order of their names."""
-    return {key: float(trial.params[key]) for key in sorted(trial.params)}
+def _values(trial: optuna.trial.BaseTrial) -> dict[str, float]:
+    """The trial's values, as they go into its recipe, in the order of their names; 0.1 + 2 x 0.1 is 0.3 here."""
+    return {key: float(f"{float(trial.params[key]):.10g}") for key in sorted(trial.params)}
 
 
 def _is_over(study: Study, trials: list[optuna.trial.FrozenTrial], budget: Budget) -> bool:
@@ -199,8 +199,7 @@ def _run(
     workers: int,
     optuna: Any,
 ) -> None:
-    values = {key: float(trial.params[key]) for key in sorted(trial.params)}
-    recipe = on_few_threads(study.recipe(values), workers)
+    recipe = on_few_threads(study.recipe(_values(trial)), workers)
     folder = study.trial_folder(trial.number)
 
     def judge(clock: int, value: float) -> bool:

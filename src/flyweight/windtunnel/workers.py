@@ -160,9 +160,9 @@ def work_together(
     if messages:
         raise UserError(messages[0])
     if odd := [process.exitcode for process in processes if process.exitcode]:
-        raise UserError(
-            f"a worker ended with exit code {odd[0]}, most likely killed; the same command goes on from here."
-        )
+        if odd[0] > 0:
+            raise RuntimeError("a worker failed; its traceback is above")
+        raise UserError(f"a worker was killed (signal {-odd[0]}); the same command goes on from here.")
 
 
 def _messages(told: Any) -> list[str]:
