@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flyweight.corpus import OpenCorpus, open_corpus
 from flyweight.windtunnel.study import Study, require_optuna
-from flyweight.windtunnel.trials import Outcome, check_weights, read_outcome, run_trial
+from flyweight.windtunnel.trials import Outcome, check_weights, run_trial
 from flyweight.windtunnel.workers import Job, Stopped, held, on_few_threads, run_jobs, work_together
 
 if TYPE_CHECKING:
@@ -225,8 +225,3 @@ def _tell(record: optuna.Study, trial: optuna.trial.Trial, outcome: Outcome, opt
     if outcome.state == "diverged":
         trial.set_user_attr(DIVERGED, outcome.reason)
     record.tell(trial, state=optuna.trial.TrialState.PRUNED)
-
-
-def outcome_of(study: Study, number: int) -> Outcome | None:
-    """What a trial of this machine came to, in full."""
-    return read_outcome(study.trial_folder(number))

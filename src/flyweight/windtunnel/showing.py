@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,12 @@ def cost(study: Study, workers: int) -> list[str]:
     tokens = runs * proxy.training.tokens
     speed = measured_speed(on_few_threads(proxy, workers))
     seconds = (proxy.training.tokens / speed + RUN_SECONDS) * runs / workers
+    values = [knob.values() for knob in tunnel.space.values()]
+    points = math.prod(count for count in values if count is not None)
     return [
         f"study: {study.folder}",
+        f"space: {', '.join(tunnel.space)}"
+        + ("" if None in values else f"; a grid of all values would take {points:,} trials"),
         f"proxy: {parameter_counts(proxy.model)['total']:,} parameters ({proxy.model.num_hidden_layers} layers of "
         f"width {proxy.model.hidden_size}), {format_tokens(proxy.training.tokens)} tokens a trial",
         f"cost: {tunnel.trials} trials and {tunnel.confirm} x {tunnel.seeds - 1} to confirm the best, "
