@@ -358,6 +358,8 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", help="of the contenders, these and `flyweight eager`")
     options = parser.parse_args()
+    if options.only and all(name.startswith("flyweight") for name in options.only):
+        parser.error("--only needs a peer to compare with")
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     names = [case.recipe for case in CASES["cuda"]]
     if odd := set(options.cases or ()) - set(names):
@@ -375,6 +377,10 @@ def main() -> None:
             corpus = prepare(recipe, Path(folder) / "corpus")
             ours, found = contenders(recipe, corpus, Path(folder))
             if options.only:
+                if odd := set(options.only) - set(found):
+                    parser.error(
+                        f"no such contender here: {', '.join(sorted(odd))}; there are {', '.join(found)}"
+                    )
                 wanted_names = {*options.only, "flyweight eager"}
                 found = {name: train for name, train in found.items() if name in wanted_names}
             measured = measure(ours, found, options.turns, options.steps)

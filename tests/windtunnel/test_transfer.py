@@ -10,6 +10,7 @@ import pytest
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.base import UserError
+from flyweight.windtunnel.showing import transfer_cost
 from flyweight.windtunnel.transfer import (
     STANDARD_STD,
     Grid,
@@ -91,6 +92,7 @@ def test_jobs_differ_in_what_is_swept_and_in_nothing_else(texts: Path):
 def test_a_sweep_is_run_once_and_another_grid_refused(texts: Path, shards: Path, tmp_path: Path):
     recipe = tunnel_recipe(texts)
     grid = Grid(("mup",), (32, 64), (1,), powers_of_two(-8, -6), seeds=1)
+    assert transfer_cost(recipe, grid, 2).startswith("cost: 6 runs of 8.192K tokens, 49.15K in all; about ")
     found = run_transfer(recipe, grid, shards, tmp_path / "sweep", workers=2)
     assert np.isfinite([values for values in found.objectives.values()]).all()
     assert found.parameters[64, 1] > found.parameters[32, 1]

@@ -210,7 +210,7 @@ def transfer(
     from flyweight.corpus import open_corpus, prepare
     from flyweight.plots import write_figure
     from flyweight.windtunnel.figures import transfer_figure
-    from flyweight.windtunnel.showing import transfer_lines
+    from flyweight.windtunnel.showing import transfer_cost, transfer_lines
     from flyweight.windtunnel.transfer import Grid, powers_of_two, run_transfer
     from flyweight.windtunnel.trials import check_weights
 
@@ -232,13 +232,14 @@ def transfer(
     with StageProgress() as progress:
         prepare(loaded, shards, progress)
         check_weights(loaded.tunnel.weights, open_corpus(shards))
-        print(f"{grid.runs} runs of {loaded.training.tokens:,} tokens", file=sys.stderr)
+        count = workers or os.cpu_count() or 1
+        print(transfer_cost(loaded, grid, count), file=sys.stderr, flush=True)
         found = run_transfer(
             loaded,
             grid,
             shards,
             folder or Path("sweeps") / loaded.name,
-            workers=workers or os.cpu_count() or 1,
+            workers=count,
             progress=lambda done: progress("runs", len(done) / grid.runs),
         )
     if plot is not None:

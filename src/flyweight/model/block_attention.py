@@ -96,7 +96,10 @@ class _Heads:
         return part.view(self.groups, self.group * (block.stop - block.start), block.stop)
 
     def mask(self, scores: Tensor, block: _Block, mask: Tensor | None, above: Tensor) -> None:
-        """Take what a query does not see out of `scores`: the keys after it, where there is no mask."""
+        """Take what a query does not see out of `scores`: the keys after it, where there is no mask.
+
+        `above` (BLOCK, BLOCK) is -inf above the diagonal and 0 elsewhere.
+        """
         rows = block.stop - block.start
         if mask is not None:
             part = mask[:, None, block.start : block.stop, : block.stop]

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from flyweight.model import parameter_counts
 from flyweight.plots import format_power
-from flyweight.recipe import format_tokens
+from flyweight.recipe import Recipe, format_tokens
 from flyweight.training import measured_speed
 from flyweight.windtunnel.search import DIVERGED
 from flyweight.windtunnel.study import Study
-from flyweight.windtunnel.transfer import Transfer
+from flyweight.windtunnel.transfer import Grid, Transfer, sized
 from flyweight.windtunnel.workers import on_few_threads
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 SHOWN = 12
 """Trials in the live table: the best and the newest."""
 
-RUN_SECONDS = 4.0
-"""Of a trial, beside its steps: beginning, validations, ending; on one core of 2026."""
+RUN_SECONDS = 6.6
+"""Of a trial, beside its steps, validations above all: the median of the 60 trials of benchmarks/tunnel.yaml."""
 
 
 def cost(study: Study, workers: int) -> list[str]:
@@ -48,6 +48,21 @@ def cost(study: Study, workers: int) -> list[str]:
         f"{format_tokens(tokens)} tokens in all; about {_time(seconds)} with {workers} "
         f"worker{'s' if workers > 1 else ''}, less where trials are pruned",
     ]
+
+
+def transfer_cost(recipe: Recipe, grid: Grid, workers: int) -> str:
+    """What a sweep will take, for people: runs x tokens x the speed of each size, measured here for a moment."""
+    seconds = 0.0
+    for width in grid.widths:
+        for depth in grid.depths:
+            speed = measured_speed(on_few_threads(sized(recipe, grid.kinds[0], width, depth), workers))
+            of_size = grid.runs / (len(grid.widths) * len(grid.depths))
+            seconds += (recipe.training.tokens / speed + RUN_SECONDS) * of_size / workers
+    tokens = format_tokens(grid.runs * recipe.training.tokens)
+    return (
+        f"cost: {grid.runs} runs of {format_tokens(recipe.training.tokens)} tokens, {tokens} in all; about "
+        f"{_time(seconds)} with {workers} worker{'s' if workers > 1 else ''}"
+    )
 
 
 class TrialsTable:

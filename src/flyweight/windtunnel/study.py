@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flyweight import __version__
-from flyweight.base import UserError, derive_seed, exclusive, read_json, write_json
+from flyweight.base import Busy, UserError, derive_seed, exclusive, read_json, write_json
 from flyweight.corpus import OpenCorpus
 from flyweight.recipe import Knob, Recipe, Tunnel, identity
 from flyweight.windtunnel.proxy import proxy_recipe, with_values
@@ -105,10 +107,6 @@ class Study:
     @contextmanager
     def choosing(self) -> Iterator[None]:
         """One process of this machine at a time."""
-        import time
-
-        from flyweight.base import Busy
-
         while True:
             try:
                 with exclusive(self.folder / ".choosing", "held"):
@@ -130,8 +128,6 @@ def require_optuna() -> Any:
 
     optuna.logging.set_verbosity(logging.ERROR)
     optuna.logging.disable_default_handler()
-    import warnings
-
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna
 
