@@ -89,3 +89,17 @@ def bytes_of(text: str, option: str) -> int:
         return parse_bytes(text)
     except ValueError as error:
         raise UserError(f"{option}: {error}.") from None
+
+
+def numbers_of(text: str, option: str) -> list[int]:
+    """Whole numbers that an option's text lists.
+
+    Raises:
+        UserError: it lists something else.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(
+            f"{option} is {text!r}; expected whole numbers with commas between, such as 64,128,256."
+        ) from None

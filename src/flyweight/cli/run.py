@@ -47,6 +47,12 @@ def plan(
         str | None,
         typer.Option(help="Memory of the device, such as 24GB: says how large a micro-batch fits."),
     ] = None,
+    law: Annotated[
+        Path | None, typer.Option(help="A scaling law of `flyweight tunnel law`: predicts the loss.")
+    ] = None,
+    budget_flops: Annotated[
+        float | None, typer.Option(help="With --law: the compute to split best; the run's own when left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say what a run will cost: parameters, tokens, steps, FLOPs, memory, disk; plot its timelines.
@@ -67,6 +73,16 @@ def plan(
         loaded = recipe_of(recipe, overrides, scaled, factor)
     if corpus is not None:
         sizes = {name: stream.tokens for name, stream in open_corpus(corpus).train.items()}
+    prediction = None
+    if law is not None:
+        from flyweight.planning.prediction import predict
+        from flyweight.windtunnel.scaling_runs import read_scaling
+
+        if budget_flops is not None and not 0 < budget_flops < float("inf"):
+            raise UserError(f"--budget-flops is {budget_flops:g}; expected a number above 0, such as 1e18.")
+        prediction = predict(loaded, read_scaling(law), budget_flops)
+    elif budget_flops is not None:
+        raise UserError("--budget-flops goes with --law.")
     result = plan_recipe(
         loaded,
         sizes,
@@ -74,6 +90,7 @@ def plan(
         share_of_peak=share_of_peak,
         realised=realised,
         device_memory=None if device_memory is None else bytes_of(device_memory, "--device-memory"),
+        prediction=prediction,
     )
     if as_json:
         print_json(result.to_dict())

@@ -20,6 +20,7 @@ from flyweight.cli.options import (
     Json,
     Overrides,
     RecipeArgument,
+    numbers_of,
     print_json,
     recipe_of,
     tokens_of,
@@ -73,7 +74,7 @@ def coordinates(
     loaded = recipe_of(recipe, overrides)
     if optimizer not in ("adamw", "muon"):
         raise UserError(f"--optimizer is {optimizer!r}; expected adamw or muon.")
-    chosen = default_widths(loaded.model) if widths is None else _numbers(widths, "--widths")
+    chosen = default_widths(loaded.model) if widths is None else numbers_of(widths, "--widths")
     folder = corpus or Path("corpora") / loaded.name
     with StageProgress() as progress:
         prepare(loaded, folder, progress)
@@ -183,76 +184,6 @@ def search(
 
 
 @tunnel.command()
-def transfer(
-    recipe: RecipeArgument,
-    overrides: Overrides = None,
-    widths: Annotated[str, typer.Option(help="Values of hidden_size.")] = "32,64,128",
-    depths: Annotated[str | None, typer.Option(help="Values of num_hidden_layers; the recipe's own.")] = None,
-    rates: Annotated[
-        str, typer.Option(help="First and last power of two of the learning rate, such as -10:-4.")
-    ] = "-10:-4",
-    kinds: Annotated[
-        str | None, typer.Option(help="Parametrizations; the recipe's own and `standard` when left out.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds of each run.")] = 3,
-    folder: Annotated[
-        Path | None, typer.Option(help="The sweep's folder; sweeps/NAME when left out.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core.")] = None,
-    corpus: CorpusOption = None,
-    plot: Annotated[Path | None, typer.Option(help="Write the plot to this .png or .svg.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Sweep the learning rate at several sizes: does the best one stay where it is when the model grows?
-
-    All runs have the recipe's tokens; add training.tokens=500K for short ones. Ctrl-C stops, the same command goes on.
-    """
-    from flyweight.corpus import open_corpus, prepare
-    from flyweight.plots import write_figure
-    from flyweight.windtunnel.figures import transfer_figure
-    from flyweight.windtunnel.showing import transfer_cost, transfer_lines
-    from flyweight.windtunnel.transfer import Grid, powers_of_two, run_transfer
-    from flyweight.windtunnel.trials import check_weights
-
-    loaded = recipe_of(recipe, overrides)
-    own = loaded.parametrization.kind
-    first, _, last = rates.partition(":")
-    try:
-        swept = powers_of_two(int(first), int(last))
-    except ValueError:
-        raise UserError(f"--rates is {rates!r}; expected two powers of two such as -10:-4.") from None
-    grid = Grid(
-        kinds=tuple(kinds.split(",")) if kinds else tuple(dict.fromkeys((own, "standard"))),
-        widths=tuple(_numbers(widths, "--widths")),
-        depths=tuple(_numbers(depths, "--depths")) if depths else (loaded.model.num_hidden_layers,),
-        rates=swept,
-        seeds=seeds,
-    )
-    shards = corpus or Path("corpora") / loaded.name
-    with StageProgress() as progress:
-        prepare(loaded, shards, progress)
-        check_weights(loaded.tunnel.weights, open_corpus(shards))
-        count = workers or os.cpu_count() or 1
-        print(transfer_cost(loaded, grid, count), file=sys.stderr, flush=True)
-        found = run_transfer(
-            loaded,
-            grid,
-            shards,
-            folder or Path("sweeps") / loaded.name,
-            workers=count,
-            progress=lambda done: progress("runs", len(done) / grid.runs),
-        )
-    if plot is not None:
-        write_figure(transfer_figure(found, loaded.name), plot, "Bits per byte over learning rates and sizes")
-        print(f"plot: {plot}", file=sys.stderr)
-    if as_json:
-        print_json(found.to_dict())
-        return
-    for line in transfer_lines(found):
-        print(line)
-
-
-@tunnel.command()
 def fly(
     recipe: RecipeArgument,
     study: Annotated[Path, typer.Argument(help="The study's folder.")],
@@ -267,12 +198,3 @@ def fly(
 
 def _shown(steps: int) -> list[int]:
     return sorted({0, 1, 2, steps // 2, steps} & set(range(steps + 1)))
-
-
-def _numbers(text: str, option: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(
-            f"{option} is {text!r}; expected whole numbers with commas between, such as 64,128,256."
-        ) from None

@@ -7,7 +7,7 @@ classes, `unfolding` is the way back, and `cost` counts.
 
 from flyweight.model.attention import AttentionKernel
 from flyweight.model.cache import KVCache
-from flyweight.model.cost import flops_per_token, parameter_counts
+from flyweight.model.cost import flops_per_token, matrix_parameters, parameter_counts
 from flyweight.model.decoder import Decoder
 from flyweight.model.mapping import fused_parts, stock_class, to_stock
 from flyweight.model.parametrization import (
@@ -32,6 +32,7 @@ __all__ = [
     "flops_per_token",
     "from_stock",
     "fused_parts",
+    "matrix_parameters",
     "multipliers",
     "parameter_counts",
     "parameter_roles",

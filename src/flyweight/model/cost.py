@@ -21,6 +21,11 @@ def parameter_counts(model: Model) -> dict[str, int]:
     }
 
 
+def matrix_parameters(model: Model) -> int:
+    """Parameters of the matrices that each token is multiplied with, the readout among them: N in 6 N D."""
+    return model.num_hidden_layers * _block_matrices(model) + model.vocab_size * model.hidden_size
+
+
 def flops_per_token(model: Model, sequence_length: int) -> float:
     """Floating-point operations of training on one token, forward and backward, in sequences of this length.
 
@@ -28,9 +33,8 @@ def flops_per_token(model: Model, sequence_length: int) -> float:
     the look-up in the embedding not; and attention's two products, 12 * H * C * T a layer for a token that
     sees all T positions (PaLM, arXiv 2204.02311, appendix B), of which causality leaves half.
     """
-    matrices = model.num_hidden_layers * _block_matrices(model) + model.vocab_size * model.hidden_size
     attention = 12 * model.num_hidden_layers * model.num_attention_heads * model.head_dim * sequence_length
-    return 6.0 * matrices + attention / 2
+    return 6.0 * matrix_parameters(model) + attention / 2
 
 
 def _block_matrices(model: Model) -> int:

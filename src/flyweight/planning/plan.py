@@ -12,6 +12,7 @@ import numpy as np
 from flyweight.curriculum import Schedule
 from flyweight.model import flops_per_token, parameter_counts, stock_class
 from flyweight.planning.fitting import Fit, fit_into, planned_way
+from flyweight.planning.prediction import Prediction
 from flyweight.planning.realised import Realised
 from flyweight.planning.storage import Disk, disk_space
 from flyweight.planning.supply import (
@@ -75,6 +76,8 @@ class Plan:
     """What changes of sequence length are expected to bring back, where the corpus is known."""
     seconds: float | None
     """Time to train, where a speed was given."""
+    prediction: Prediction | None
+    """The loss that a scaling law predicts, where one was given."""
     speed: dict[str, float] | None
     """The speed that `seconds` assumes: `peak_flops` a second, and the share of it that is reached."""
     warnings: list[str]
@@ -99,6 +102,7 @@ def plan_recipe(
     realised: Realised | None = None,
     carried: Carried | None = None,
     device_memory: int | None = None,
+    prediction: Prediction | None = None,
 ) -> Plan:
     """Plan a run of `recipe`.
 
@@ -112,6 +116,7 @@ def plan_recipe(
         carried: how training is carried out, as far as memory depends on it; as the recipe asks on the device that it
             names, a GPU where it names none, when left out.
         device_memory: bytes of the device: the plan then says how large a micro-batch fits.
+        prediction: of its loss, by a scaling law.
     """
     carried = carried or planned_way(recipe)
     schedule = Schedule.of(recipe.training)
@@ -157,6 +162,7 @@ def plan_recipe(
         if corpus_tokens is None
         else expected_overlaps(recipe.training, schedule, corpus_tokens),
         seconds=None if peak_flops is None else total_flops / (peak_flops * share_of_peak),
+        prediction=prediction,
         speed=None if peak_flops is None else {"peak_flops": peak_flops, "share_of_peak": share_of_peak},
         warnings=_warnings(rounds)
         if rounds is not None

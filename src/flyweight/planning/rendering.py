@@ -10,6 +10,7 @@ from rich.text import Text
 
 from flyweight.planning.fitting import Fit
 from flyweight.planning.plan import OWN_CODE, Plan
+from flyweight.planning.prediction import Prediction
 from flyweight.planning.supply import MANY_EPOCHS
 from flyweight.recipe import format_bytes, format_tokens
 
@@ -24,6 +25,8 @@ def render(plan: Plan) -> RenderableType:
     if len(plan.segments) > 1:
         parts.append(_segments(plan))
     parts.append(_space(plan))
+    if plan.prediction is not None:
+        parts.append(_prediction(plan.prediction))
     if plan.fit is not None:
         parts.append(_fit(plan.fit))
     if plan.overlaps:
@@ -68,6 +71,31 @@ def format_duration(seconds: float) -> str:
         if seconds >= (2 if unit == "days" else 1) * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
+
+
+def _prediction(found: Prediction) -> Table:
+    table = new_table("Loss by the scaling law", "of what", "bits per byte", "90 % interval")
+    size = f"{format_tokens(found.parameters)} parameters in matrices, {format_tokens(found.tokens)} tokens"
+    table.add_row(size, f"{found.bits_per_byte:.4f}", f"{found.low:.4f} to {found.high:.4f}")
+    best = f"best at {found.budget:.3g} FLOPs: {format_tokens(round(found.best_parameters))} parameters"
+    table.add_row(
+        f"{best}, {format_tokens(round(found.best_tokens))} tokens",
+        f"{found.best_bits_per_byte:.4f}",
+        f"{format_tokens(round(found.best_parameters_low))} to {format_tokens(round(found.best_parameters_high))} "
+        f"parameters",
+    )
+    far = [
+        f"{beyond:.3g} times the {what}"
+        for beyond, what in ((found.beyond_parameters, "parameters"), (found.beyond_tokens, "tokens"))
+        if beyond > 1
+    ]
+    if far:
+        table.add_row(f"this is {' and '.join(far)} that the law was fitted to", "", "", style="yellow")
+    if found.differences:
+        table.add_row(
+            f"the law's recipe is another in: {', '.join(found.differences[:6])}", "", "", style="yellow"
+        )
+    return table
 
 
 def _parameters(plan: Plan) -> Table:

@@ -2,6 +2,7 @@
 
 from flyweight.plots.bars import bars
 from flyweight.plots.curves import Series, binned, curves
+from flyweight.plots.fits import Fitted, FittedPanel, fitted
 from flyweight.plots.output import to_png, to_svg_text, write_figure
 from flyweight.plots.pairs import pairs
 from flyweight.plots.panels import Panel, panel_figure, panel_grid
@@ -11,6 +12,8 @@ from flyweight.plots.sweeps import sweeps
 
 __all__ = [
     "PALETTE",
+    "Fitted",
+    "FittedPanel",
     "Panel",
     "Series",
     "Shares",
@@ -18,6 +21,7 @@ __all__ = [
     "binned",
     "colors",
     "curves",
+    "fitted",
     "format_clock",
     "format_power",
     "pairs",

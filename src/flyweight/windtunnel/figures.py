@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from flyweight.plots import Panel, Series, pairs, sweeps
+from flyweight.plots import Fitted, FittedPanel, Panel, Series, fitted, format_clock, pairs, sweeps
 from flyweight.windtunnel.coordinates import Coordinates
+from flyweight.windtunnel.scaling_law import Fit
+from flyweight.windtunnel.scaling_runs import Branch, Scaling
 from flyweight.windtunnel.search import DIVERGED
 from flyweight.windtunnel.transfer import Transfer
 
@@ -52,6 +55,41 @@ def transfer_figure(found: Transfer, title: str = "") -> Figure:
     return sweeps(
         panels, x_label="learning rate", y_label="bits per byte", title=title, ordered=True, columns=2
     )  # fmt: skip
+
+
+def scaling_figure(found: Scaling, title: str = "") -> Figure:
+    """Bits per byte over tokens: the branches of each size, the law through them, and sizes that it has not seen."""
+    lines = [
+        _line_of_size(found.fit, branches, held_out)
+        for group, held_out in ((found.branches, False), (found.held_out, True))
+        for branches in _by_size(group)
+    ]
+    return fitted(
+        [FittedPanel("", lines)], x_label="tokens", y_label="bits per byte", title=title, x_written=format_clock,
+        log_x=True,
+    )  # fmt: skip
+
+
+def _by_size(branches: Sequence[Branch]) -> list[list[Branch]]:
+    found: dict[tuple[int, int], list[Branch]] = {}
+    for branch in branches:
+        found.setdefault((branch.width, branch.depth), []).append(branch)
+    return list(found.values())
+
+
+def _line_of_size(fit: Fit, branches: Sequence[Branch], held_out: bool) -> Fitted:
+    first = branches[0]
+    tokens = np.array([branch.tokens for branch in branches], np.float64)
+    places = np.geomspace(tokens.min(), tokens.max(), 40)
+    predicted = np.array([fit.predict(first.parameters, place) for place in places])
+    label = f"{first.width}x{first.depth}, {format_clock(first.total_parameters)} parameters"
+    return Fitted(
+        label + (", held out" if held_out else ""),
+        tokens,
+        np.array([branch.objective for branch in branches]),
+        Series(label, places, *predicted.T),
+        held_out,
+    )
 
 
 def search_figure(trials: list[optuna.trial.FrozenTrial], title: str = "") -> Figure | None:

@@ -35,6 +35,18 @@ def proxy_recipe(recipe: Recipe, proxy: Proxy) -> Recipe:
     return recipe_from_dict(data, "tunnel.proxy")
 
 
+def shortened(recipe: Recipe, tokens: int) -> Recipe:
+    """The recipe over `tokens` tokens: every schedule keeps its fractions of the run, and the batch its size.
+
+    Raises:
+        UserError: it has fewer tokens itself, or its schedule does not fit into that many.
+    """
+    data = recipe.scaled(tokens).to_dict()
+    ratio = tokens / recipe.training.tokens
+    data["training"]["batch_size"] = recipe.training.batch_size.stretched(ratio).model_dump(mode="json")
+    return recipe_from_dict(data, f"{recipe.name} over {tokens:,} tokens")
+
+
 def with_values(recipe: Recipe, values: Mapping[str, float]) -> Recipe:
     """The recipe with other values at some of its keys.
 

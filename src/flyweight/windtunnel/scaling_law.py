@@ -7,8 +7,8 @@ decayed at several token counts from one stable run, as the WSD schedule allows 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from flyweight.base import UserError, derive_seed
 RESAMPLES = 200
 HUBER = 1e-3
 """Differences of log loss above this count linearly (arXiv 2203.15556, appendix D.2)."""
+
+LEAST = 0.01
+"""The smallest exponent: a law in which a term does not fall at all has no best split."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +83,29 @@ class Fit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        from dataclasses import asdict
-
         return {
             "law": asdict(self.law),
             "resampled": [asdict(law) for law in self.resampled],
             "measured": [asdict(point) for point in self.measured],
             "residual": self.residual,
         }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """The fit that `to_dict` wrote."""
+        return cls(
+            Law(**data["law"]),
+            tuple(Law(**law) for law in data["resampled"]),
+            tuple(Measured(**point) for point in data["measured"]),
+        )
+
+    def best_split(self, flops: float, coverage: float = 0.9) -> tuple[float, float, float]:
+        """Parameters with the lowest predicted loss at `flops`, and the interval of the resampled laws'."""
+        values = [law.best_split(flops)[0] for law in self.resampled]
+        tail = 50 * (1 - coverage)
+        low, high = np.percentile(values, [tail, 100 - tail])
+        middle = self.law.best_split(flops)[0]
+        return middle, min(middle, float(low)), max(middle, float(high))
 
 
 def fit_law(measured: Sequence[Measured], *, resamples: int = RESAMPLES) -> Fit:
@@ -148,7 +166,7 @@ def _fit(points: np.ndarray, starts: Sequence[np.ndarray]) -> np.ndarray:
         parts = np.stack([x[0] - x[1] * log_n, x[2] - x[3] * log_d, np.full_like(log_n, x[4])])
         return np.logaddexp.reduce(parts, axis=0) - log_l
 
-    bounds = ([-50, 0.0, -50, 0.0, -20], [50, 3.0, 50, 3.0, float(log_l.min())])
+    bounds = ([-50, LEAST, -50, LEAST, -20], [50, 3.0, 50, 3.0, float(log_l.min())])
     found = [
         least_squares(residuals, np.clip(start, *bounds), bounds=bounds, loss="huber", f_scale=HUBER)
         for start in starts

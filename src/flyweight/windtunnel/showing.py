@@ -14,9 +14,11 @@ from flyweight.model import parameter_counts
 from flyweight.plots import format_power
 from flyweight.recipe import Recipe, format_tokens
 from flyweight.training import measured_speed
+from flyweight.windtunnel.branches import Tree
+from flyweight.windtunnel.scaling_runs import Ladder, Scaling, Size, tokens_of_ladder
 from flyweight.windtunnel.search import DIVERGED
 from flyweight.windtunnel.study import Study
-from flyweight.windtunnel.transfer import Grid, Transfer, sized
+from flyweight.windtunnel.transfer import Grid, Transfer, sized, swept_recipe
 from flyweight.windtunnel.workers import on_few_threads
 
 if TYPE_CHECKING:
@@ -45,23 +47,39 @@ def cost(study: Study, workers: int) -> list[str]:
         f"proxy: {parameter_counts(proxy.model)['total']:,} parameters ({proxy.model.num_hidden_layers} layers of "
         f"width {proxy.model.hidden_size}), {format_tokens(proxy.training.tokens)} tokens a trial",
         f"cost: {tunnel.trials} trials and {tunnel.confirm} x {tunnel.seeds - 1} to confirm the best, "
-        f"{format_tokens(tokens)} tokens in all; about {_time(seconds)} with {workers} "
-        f"worker{'s' if workers > 1 else ''}, less where trials are pruned",
+        f"{format_tokens(tokens)} tokens in all; about {_with(seconds, workers)}, less "
+        f"where trials are pruned",
     ]
 
 
 def transfer_cost(recipe: Recipe, grid: Grid, workers: int) -> str:
     """What a sweep will take, for people: runs x tokens x the speed of each size, measured here for a moment."""
-    seconds = 0.0
+    seconds, total, counts = 0.0, 0, []
+    of_size = grid.runs // (len(grid.widths) * len(grid.depths))
     for width in grid.widths:
         for depth in grid.depths:
-            speed = measured_speed(on_few_threads(sized(recipe, grid.kinds[0], width, depth), workers))
-            of_size = grid.runs / (len(grid.widths) * len(grid.depths))
-            seconds += (recipe.training.tokens / speed + RUN_SECONDS) * of_size / workers
-    tokens = format_tokens(grid.runs * recipe.training.tokens)
+            run = swept_recipe(recipe, grid, grid.kinds[0], width, depth)
+            tokens = run.training.tokens
+            seconds += (
+                (tokens / measured_speed(on_few_threads(run, workers)) + RUN_SECONDS) * of_size / workers
+            )
+            total += tokens * of_size
+            counts.append(tokens)
+    each = " to ".join(dict.fromkeys(format_tokens(tokens) for tokens in (min(counts), max(counts))))
+    return f"cost: {grid.runs} runs of {each} tokens, {format_tokens(total)} in all; about {_with(seconds, workers)}"
+
+
+def ladder_cost(recipe: Recipe, ladder: Ladder, planned: dict[tuple[Size, int], Tree], workers: int) -> str:
+    """What the runs of a scaling law will take, for people."""
+    tokens = tokens_of_ladder(planned)
+    runs = sum(1 + len(one.branches) for one in planned.values())
+    seconds = 0.0
+    for size, count in tokens.items():
+        speed = measured_speed(on_few_threads(sized(recipe, recipe.parametrization.kind, *size), workers))
+        seconds += count / speed + RUN_SECONDS * ladder.seeds * (1 + len(ladder.tokens))
     return (
-        f"cost: {grid.runs} runs of {format_tokens(recipe.training.tokens)} tokens, {tokens} in all; about "
-        f"{_time(seconds)} with {workers} worker{'s' if workers > 1 else ''}"
+        f"cost: {runs} runs of {len(tokens)} sizes, {format_tokens(sum(tokens.values()))} tokens in all; about "
+        f"{_with(seconds / workers, workers)}"
     )
 
 
@@ -147,6 +165,25 @@ def transfer_lines(found: Transfer) -> list[str]:
     return lines
 
 
+def scaling_lines(found: Scaling) -> list[str]:
+    """What a law came to, for people."""
+    fit, law = found.fit, found.fit.law
+    lines = [
+        f"bits per byte = {law.a:.4g} N^-{law.alpha:.3f} + {law.b:.4g} D^-{law.beta:.3f} + {law.c:.4g}, with N "
+        f"parameters in matrices and D tokens; {len(found.branches)} branches, off by {fit.residual:.2%} (root mean "
+        f"square)"
+    ]
+    for branch in found.held_out:
+        middle, low, high = fit.predict(branch.parameters, branch.tokens)
+        inside = "inside" if low <= branch.objective <= high else "outside"
+        lines.append(
+            f"held out, {branch.width}x{branch.depth} at {format_tokens(branch.tokens)} tokens: measured "
+            f"{branch.objective:.4f}, predicted {middle:.4f} ({low:.4f} to {high:.4f}): "
+            f"{branch.objective / middle - 1:+.2%}, {inside} the interval"
+        )
+    return lines
+
+
 def _row(trial: optuna.trial.FrozenTrial) -> list[str]:
     values = [f"{trial.params[key]:.4g}" for key in sorted(trial.params)]
     note = trial.state.name.lower()
@@ -165,6 +202,10 @@ def _value(trial: optuna.trial.FrozenTrial) -> float:
 
     complete = trial.state is TrialState.COMPLETE and trial.value is not None
     return trial.value if complete and trial.value is not None else float("inf")
+
+
+def _with(seconds: float, workers: int) -> str:
+    return f"{_time(seconds)} with {workers} worker{'s' if workers > 1 else ''}"
 
 
 def _time(seconds: float) -> str:

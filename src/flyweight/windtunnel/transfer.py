@@ -1,8 +1,9 @@
 """Transfer: whether the learning rate that is best for a narrow model is best for a wide one.
 
 The same sweep of rates is run at several widths (or depths), with the recipe's parametrization and with another, at
-equal tokens. Under µP the optimum is expected to stay in its cell of the grid, without it to move towards lower rates
-as the model gets wider (arXiv 2203.03466, figure 1). The grid is fixed before the first run.
+equal tokens or at equal tokens per parameter. Under µP the optimum is expected to stay in its cell of the grid, without
+it to move towards lower rates as the model gets wider (arXiv 2203.03466, figure 1). The grid is fixed before the first
+run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from flyweight import __version__
 from flyweight.base import UserError, read_json, write_json
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity, recipe_from_dict
-from flyweight.windtunnel.proxy import with_values
+from flyweight.windtunnel.proxy import shortened, with_values
 from flyweight.windtunnel.trials import Outcome
 from flyweight.windtunnel.widths import at_width
 from flyweight.windtunnel.workers import Job, on_few_threads, run_jobs
@@ -44,12 +45,16 @@ class Grid:
     rates: tuple[float, ...]
     """In factors of two, going up."""
     seeds: int = 3
+    tokens_per_parameter: float | None = None
+    """Tokens of a run, as a multiple of its model's parameters; the recipe's own tokens at every size where None."""
 
     def __post_init__(self) -> None:
         if list(self.rates) != sorted(set(self.rates)) or len(self.rates) < 3:
             raise UserError(f"a sweep takes three rates or more that go up; found {list(self.rates)}.")
         if min(len(self.kinds), len(self.widths), len(self.depths), self.seeds) < 1:
             raise UserError("a sweep needs a parametrization, a width, a depth and a seed at least.")
+        if self.tokens_per_parameter is not None and not self.tokens_per_parameter > 0:
+            raise UserError(f"{self.tokens_per_parameter:g} tokens per parameter; expected more than 0.")
 
     @property
     def runs(self) -> int:
@@ -180,13 +185,32 @@ def sized(recipe: Recipe, kind: str, width: int, depth: int) -> Recipe:
     return recipe_from_dict(data, f"{recipe.name} as {kind} at width {width}")
 
 
+def swept_recipe(recipe: Recipe, grid: Grid, kind: str, width: int, depth: int) -> Recipe:
+    """The recipe of all runs at one size, before its rate and seed.
+
+    Raises:
+        UserError: as `sized`; or the size would need more tokens than the recipe has.
+    """
+    base = sized(recipe, kind, width, depth)
+    if grid.tokens_per_parameter is None:
+        return base
+    parameters = parameter_counts(base.model)["total"]
+    tokens = round(grid.tokens_per_parameter * parameters)
+    if tokens > recipe.training.tokens:
+        raise UserError(
+            f"width {width} with {depth} layers has {parameters:,} parameters: {grid.tokens_per_parameter:g} tokens "
+            f"for each are {tokens:,}, more than the recipe's {recipe.training.tokens:,}; raise training.tokens."
+        )
+    return shortened(base, tokens)
+
+
 def transfer_jobs(recipe: Recipe, grid: Grid, workers: int) -> dict[tuple[str, int, int, int, int], Job]:
     """Every run of the grid, by parametrization, width, depth, cell and seed."""
     jobs = {}
     for kind in grid.kinds:
         for width in grid.widths:
             for depth in grid.depths:
-                base = on_few_threads(sized(recipe, kind, width, depth), workers)
+                base = on_few_threads(swept_recipe(recipe, grid, kind, width, depth), workers)
                 for cell, rate in enumerate(grid.rates):
                     tuned = with_values(base, {RATE: rate})
                     for seed in range(grid.seeds):
@@ -222,6 +246,7 @@ def run_transfer(
     folder: Path,
     *,
     workers: int = 1,
+    until: float | None = None,
     progress: Callable[[dict[str, Outcome]], None] = lambda done: None,
 ) -> Transfer:
     """Run the grid, or what is left of it.
@@ -232,9 +257,11 @@ def run_transfer(
         corpus: folder of the token shards.
         folder: of the sweep.
         workers: processes.
+        until: begin no run after this time, in seconds since the epoch.
         progress: told of finished runs, now and then.
 
     Raises:
+        Stopped: a signal came, or the time is over.
         UserError: the folder holds another sweep, or a size has no whole heads.
     """
     jobs = transfer_jobs(recipe, grid, workers)
@@ -254,6 +281,7 @@ def run_transfer(
         folder / "runs",
         workers=workers,
         weights=recipe.tunnel.weights,
+        until=until,
         progress=progress,
     )
     parameters = {

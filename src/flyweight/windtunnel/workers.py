@@ -56,6 +56,7 @@ def run_jobs(
     *,
     workers: int = 1,
     weights: Mapping[str, float] | None = None,
+    until: float | None = None,
     progress: Callable[[dict[str, Outcome]], None] = lambda done: None,
 ) -> dict[str, Outcome]:
     """Run trials that are known beforehand, `workers` at a time; finished ones are only read.
@@ -69,10 +70,11 @@ def run_jobs(
         folder: where each trial has a folder.
         workers: processes.
         weights: of the sources in the objective.
+        until: begin no trial after this time, in seconds since the epoch.
         progress: told of finished trials, now and then.
 
     Raises:
-        Stopped: a signal came.
+        Stopped: a signal came, or the time is over before all are done.
         UserError: what ended a worker.
     """
 
@@ -81,10 +83,15 @@ def run_jobs(
         return {name: outcome for name, outcome in found.items() if outcome is not None}
 
     while len(finished := done()) < len(jobs):
+        if until is not None and time.time() >= until:
+            raise Stopped(
+                f"the budget is spent: {len(finished)} of {len(jobs)} runs are done; the same command goes on from "
+                f"here."
+            )
         left = len(jobs) - len(finished)
         work_together(
             _take_jobs,
-            (list(jobs), corpus, folder, dict(weights or {})),
+            (list(jobs), corpus, folder, dict(weights or {}), until),
             min(workers, left),
             lambda: progress(done()),
         )
@@ -94,10 +101,14 @@ def run_jobs(
     return finished
 
 
-def _take_jobs(jobs: Sequence[Job], corpus: Path, folder: Path, weights: Mapping[str, float]) -> None:
+def _take_jobs(
+    jobs: Sequence[Job], corpus: Path, folder: Path, weights: Mapping[str, float], until: float | None
+) -> None:
     """What a worker does: each job that nobody has finished or is at."""
     opened = open_corpus(corpus)
     for job in jobs:
+        if until is not None and time.time() >= until:
+            return
         if read_outcome(folder / job.name) is not None:
             continue
         with held(folder / job.name) as free:
