@@ -7,23 +7,56 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 _LINE_EVERY = 5.0
 """Seconds between lines where the output is not a terminal."""
 
 
+class _Pace:
+    """How fast a stage goes, by what was done since its first call: work of an earlier attempt took no time now."""
+
+    def __init__(self, share: float, now: float) -> None:
+        self._first, self._began = share, now
+        self._ends: float | None = None
+
+    def note(self, share: float, now: float) -> None:
+        done, left = share - self._first, 1 - share
+        if done > 0.02 * (1 - self._first):
+            self._ends = now + (now - self._began) / done * left
+
+    def left(self, now: float) -> float | None:
+        """Seconds to the end; None while too little is done to say."""
+        return None if self._ends is None else max(0.0, self._ends - now)
+
+
+class _Left(ProgressColumn):
+    """The time left, counted down between two calls."""
+
+    def __init__(self, paces: dict[str, _Pace]) -> None:
+        super().__init__()
+        self._paces = paces
+
+    def render(self, task: Task) -> Text:
+        seconds = self._paces[task.description].left(time.monotonic()) if not task.finished else 0.0
+        if seconds is None:
+            return Text("-:--:--", style="progress.remaining")
+        minutes, seconds = divmod(round(seconds), 60)
+        return Text(f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}", style="progress.remaining")
+
+
 class StageProgress:
     """Call it with a stage's name and the share of it that is done; one bar a stage.
 
-    Where standard error is not a terminal it prints a line when a stage begins and every few seconds.
+    The time left is told by what was done since the stage's first call. Where standard error is not a terminal it prints a line when a stage begins and every few seconds.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bars: Progress | None = None
         self._tasks: dict[str, int] = {}
-        self._began: dict[str, float] = {}
+        self._paces: dict[str, _Pace] = {}
         self._printed = 0.0
 
     def __enter__(self) -> Self:
@@ -34,7 +67,7 @@ class StageProgress:
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeElapsedColumn(),
                 TextColumn("left"),
-                TimeRemainingColumn(),
+                _Left(self._paces),
                 console=self._console,
             )
             self._bars.start()
@@ -48,20 +81,21 @@ class StageProgress:
 
     def __call__(self, stage: str, share: float) -> None:
         """The share, 0 to 1, of `stage` that is done."""
+        now = time.monotonic()
+        new = stage not in self._paces
+        if new:
+            self._paces[stage] = _Pace(share, now)
+        pace = self._paces[stage]
+        pace.note(share, now)
         if self._bars is not None:
-            if stage not in self._tasks:
+            if new:
                 self._finish_others()
                 self._tasks[stage] = self._bars.add_task(stage, total=1.0)
             self._bars.update(self._tasks[stage], completed=share)  # type: ignore[arg-type]
-            return
-        now = time.monotonic()
-        new = stage not in self._began
-        if new:
-            self._began[stage] = now
-        if new or now - self._printed > _LINE_EVERY:
+        elif new or now - self._printed > _LINE_EVERY:
             self._printed = now
-            spent = now - self._began[stage]
-            left = f", about {spent / share * (1 - share):.0f} s left" if share > 0.02 and share < 1 else ""
+            seconds = pace.left(now)
+            left = f", about {seconds:.0f} s left" if seconds is not None and share < 1 else ""
             self._console.print(f"{stage}: {share:.0%}{left}", highlight=False)
 
     def _finish_others(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flyweight.corpus import OpenCorpus, open_corpus
+from flyweight.windtunnel.confirmation import Candidate, best_trials, confirm, values_of
+from flyweight.windtunnel.database import database_errors, is_database_error
+from flyweight.windtunnel.machines import LOST_SECONDS, Watch, beating, give_up
 from flyweight.windtunnel.study import Study, require_optuna
 from flyweight.windtunnel.trials import Outcome, check_weights, run_trial
-from flyweight.windtunnel.workers import Job, Stopped, held, on_few_threads, run_jobs, work_together
+from flyweight.windtunnel.workers import POLL_SECONDS, Stopped, held, on_few_threads, work_together
 
 if TYPE_CHECKING:
     import optuna
@@ -39,28 +41,6 @@ class Budget:
         )
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One of the best trials, trained with several seeds."""
-
-    number: int
-    values: dict[str, float]
-    objectives: tuple[float, ...]
-    """Of each seed that did not diverge."""
-    diverged: int = 0
-    """Seeds that did."""
-
-    @property
-    def mean(self) -> float:
-        """Over the seeds; a candidate with a seed that diverged is none."""
-        return float("inf") if self.diverged else statistics.mean(self.objectives)
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over the seeds; None for one."""
-        return statistics.stdev(self.objectives) if len(self.objectives) > 1 else None
-
-
 def search(
     study: Study,
     corpus: Path,
@@ -68,18 +48,21 @@ def search(
     workers: int = 1,
     budget: Budget | None = None,
     look: Callable[[list[optuna.trial.FrozenTrial]], None] = lambda trials: None,
+    confirmed: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Candidate]:
     """Run the trials that are left, then the best ones again with other seeds.
 
     Any number of such calls share a study: on one machine through its folder, on several through a database. One
-    that was killed leaves trials which the next call on its machine goes on with.
+    that was killed leaves trials which the next call on its machine goes on with. If none comes until nothing else is
+    left to do, another machine gives them up and begins trials with the same values (`machines`).
 
     Args:
         study: what is searched.
         corpus: folder of the token shards.
         workers: processes.
         budget: when to stop early.
-        look: shown all trials, now and then.
+        look: shown all trials but lost ones, now and then.
+        confirmed: told how many of how many runs with other seeds are done, now and then.
 
     Returns:
         The candidates, best first; empty where every trial diverged.
@@ -92,54 +75,28 @@ def search(
     check_weights(study.tunnel.weights, open_corpus(corpus))
     record = study.load()
 
-    def trials() -> list[optuna.trial.FrozenTrial]:
-        return record.get_trials(deepcopy=False)
+    def show() -> None:
+        try:
+            look(_counted(record))
+        except Exception as error:  # a database that is gone for a moment: the workers find out if it stays away
+            if study.storage is None or not is_database_error(error):
+                raise
 
-    if not _is_over(study, trials(), budget):
-        work_together(_work, (study, corpus, workers, budget), workers, lambda: look(trials()))
-    look(trials())
-    return confirm(study, corpus, best_trials(trials(), study.tunnel.confirm), workers=workers)
-
-
-def confirm(
-    study: Study, corpus: Path, best: list[optuna.trial.FrozenTrial], *, workers: int = 1
-) -> list[Candidate]:
-    """The best trials with other seeds, as candidates, best first."""
-    seeds = range(1, study.tunnel.seeds)
-    jobs = [
-        Job(f"{trial.number:04d}-seed-{seed}", on_few_threads(study.recipe(_values(trial), seed), workers))
-        for trial in best
-        for seed in seeds
-    ]
-    outcomes = run_jobs(
-        jobs, corpus, study.folder / "confirmations", workers=workers, weights=study.tunnel.weights
-    )
-    candidates = []
-    for trial in best:
-        again = [outcomes[f"{trial.number:04d}-seed-{seed}"].objective for seed in seeds]
-        found = [trial.value, *again]
-        kept = tuple(value for value in found if value is not None)
-        candidates.append(Candidate(trial.number, _values(trial), kept, len(found) - len(kept)))
-    return sorted(candidates, key=lambda candidate: candidate.mean)
+    with database_errors(study.storage):
+        while not _is_over(study, _counted(record), budget):
+            work_together(_work, (study, corpus, workers, budget), workers, show)
+            if not _is_over(study, _counted(record), budget):  # the rest is in other hands
+                time.sleep(20 * POLL_SECONDS)
+        look(_counted(record))
+        best = best_trials(_counted(record), study.tunnel.confirm)
+        return confirm(study, corpus, best, workers=workers, progress=confirmed)
 
 
-def best_trials(trials: list[optuna.trial.FrozenTrial], count: int) -> list[optuna.trial.FrozenTrial]:
-    """The best complete trials, at least one where there is any; of equal values only the first."""
+def _counted(record: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """All trials but those that were given up."""
     from optuna.trial import TrialState
 
-    complete = sorted(
-        (trial for trial in trials if trial.state is TrialState.COMPLETE),
-        key=lambda trial: (trial.value, trial.number),
-    )
-    distinct: dict[tuple[float, ...], optuna.trial.FrozenTrial] = {}
-    for trial in complete:
-        distinct.setdefault(tuple(_values(trial).values()), trial)
-    return list(distinct.values())[: max(1, count)]
-
-
-def _values(trial: optuna.trial.BaseTrial) -> dict[str, float]:
-    """The trial's values, as they go into its recipe, in the order of their names; 0.1 + 2 x 0.1 is 0.3 here."""
-    return {key: float(f"{float(trial.params[key]):.10g}") for key in sorted(trial.params)}
+    return [trial for trial in record.get_trials(deepcopy=False) if trial.state is not TrialState.FAIL]
 
 
 def _is_over(study: Study, trials: list[optuna.trial.FrozenTrial], budget: Budget) -> bool:
@@ -152,17 +109,22 @@ def _work(study: Study, corpus: Path, workers: int, budget: Budget) -> None:
     optuna = require_optuna()
     opened = open_corpus(corpus)
     passed: set[int] = set()
-    while True:
-        with contextlib.ExitStack() as stack:
-            with study.choosing():
-                record = study.load()
-                trial = _left_behind(study, record, passed) or _new(study, record, budget, optuna)
-                if trial is None:
-                    return
-                passed.add(trial.number)
-                free = stack.enter_context(held(study.trial_folder(trial.number)))
-            if free:
-                _run(study, record, trial, opened, workers, optuna)
+    watch = Watch()
+    with database_errors(study.storage):
+        while True:
+            with contextlib.ExitStack() as stack:
+                with study.choosing():
+                    record = study.load()
+                    trial = _left_behind(study, record, passed) or _new(study, record, budget, optuna)
+                    if trial is not None:
+                        passed.add(trial.number)
+                        free = stack.enter_context(held(study.trial_folder(trial.number)))
+                if trial is not None:
+                    if free:
+                        _run(study, record, trial, opened, workers, optuna)
+                    continue
+            if not _await_others(study, record, watch):
+                return
 
 
 def _left_behind(study: Study, record: optuna.Study, passed: set[int]) -> optuna.trial.Trial | None:
@@ -171,24 +133,48 @@ def _left_behind(study: Study, record: optuna.Study, passed: set[int]) -> optuna
 
     for trial in record.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         folder = study.trial_folder(trial.number)
-        if trial.number in passed or not folder.with_name(f"{folder.name}.lock").exists():
+        if trial.number in passed or _is_elsewhere(study, trial):
             continue
         with held(folder) as free:
-            if free:
+            if not free:
+                continue
+            if trial.params.keys() == study.tunnel.space.keys():
                 return Trial(record, trial._trial_id)
+            give_up(record, trial, "killed before it had all its values", again=False)
     return None
 
 
+def _is_elsewhere(study: Study, trial: optuna.trial.FrozenTrial) -> bool:
+    """Whether a trial that is under way was begun in another folder; without a database there is none."""
+    folder = study.trial_folder(trial.number)
+    return study.storage is not None and not folder.with_name(f"{folder.name}.lock").exists()
+
+
 def _new(study: Study, record: optuna.Study, budget: Budget, optuna: Any) -> optuna.trial.Trial | None:
-    """The next trial, with values by the sampler; None when there are enough."""
-    trials = record.get_trials(deepcopy=False)
-    if len(trials) >= study.tunnel.trials or budget.is_spent(trials):
+    """The next trial, with values of a lost one or by the sampler; None when there are enough."""
+    trials = _counted(record)
+    queued = any(trial.state is optuna.trial.TrialState.WAITING for trial in trials)
+    if not queued and (len(trials) >= study.tunnel.trials or budget.is_spent(trials)):
         return None
     trial = study.load(len(trials)).ask(study.distributions())
-    if trial.number >= study.tunnel.trials:  # another machine was faster
-        record.tell(trial, state=optuna.trial.TrialState.FAIL)
+    if sum(other.number < trial.number for other in _counted(record)) >= study.tunnel.trials:
+        give_up(record, trial, "another machine began the last one first", again=False)
         return None
     return trial
+
+
+def _await_others(study: Study, record: optuna.Study, watch: Watch) -> bool:
+    """Wait a moment for trials of other machines, of which lost ones are queued again; False if there are none."""
+    from optuna.trial import TrialState
+
+    under_way = record.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    others = [trial for trial in under_way if _is_elsewhere(study, trial)]
+    for trial in watch.silent(others):
+        complete = trial.params.keys() == study.tunnel.space.keys()
+        give_up(record, trial, f"nothing was heard of it for {LOST_SECONDS:g} s", again=complete)
+    if others:
+        time.sleep(POLL_SECONDS)
+    return bool(others)
 
 
 def _run(
@@ -199,19 +185,22 @@ def _run(
     workers: int,
     optuna: Any,
 ) -> None:
-    recipe = on_few_threads(study.recipe(_values(trial)), workers)
+    recipe = on_few_threads(study.recipe(values_of(trial)), workers)
     folder = study.trial_folder(trial.number)
+    alive = beating(trial) if study.storage is not None else contextlib.nullcontext()
 
     def judge(clock: int, value: float) -> bool:
         trial.report(value, clock)
         return trial.should_prune()
 
-    outcome = run_trial(
-        recipe, corpus, folder, weights=study.tunnel.weights, rungs=study.tunnel.rungs, judge=judge
-    )
-    if outcome is None:
-        raise Stopped("stopped")
-    _tell(record, trial, outcome, optuna)
+    # A trial that another machine gave up in the meantime is its now: what came of it here does not count.
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError), alive:
+        outcome = run_trial(
+            recipe, corpus, folder, weights=study.tunnel.weights, rungs=study.tunnel.rungs, judge=judge
+        )
+        if outcome is None:
+            raise Stopped("stopped")
+        _tell(record, trial, outcome, optuna)
 
 
 def _tell(record: optuna.Study, trial: optuna.trial.Trial, outcome: Outcome, optuna: Any) -> None:
@@ -220,8 +209,8 @@ def _tell(record: optuna.Study, trial: optuna.trial.Trial, outcome: Outcome, opt
     trial.set_user_attr("seconds", outcome.seconds)
     trial.set_user_attr("bits_per_byte", outcome.bits_per_byte)
     if outcome.state == "complete":
-        record.tell(trial, outcome.objective)
+        record.tell(trial, outcome.objective, skip_if_finished=True)
         return
     if outcome.state == "diverged":
         trial.set_user_attr(DIVERGED, outcome.reason)
-    record.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    record.tell(trial, state=optuna.trial.TrialState.PRUNED, skip_if_finished=True)

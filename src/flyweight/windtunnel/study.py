@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import time
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from flyweight import __version__
 from flyweight.base import Busy, UserError, derive_seed, exclusive, read_json, write_json
 from flyweight.corpus import OpenCorpus
 from flyweight.recipe import Knob, Recipe, Tunnel, identity
+from flyweight.windtunnel.database import database_errors, open_database
 from flyweight.windtunnel.proxy import proxy_recipe, with_values
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 STUDY_FILE = "study.json"
 JOURNAL_FILE = "journal.log"
 TRIALS_FOLDER = "trials"
+
+ABOUT = "about"
+"""The attribute of a study in a database that says what study.json says in a folder."""
 
 FORMAT_VERSION = 1
 
@@ -76,29 +81,18 @@ class Study:
             if self.tunnel.prune == "median"
             else optuna.pruners.NopPruner()
         )
-        return optuna.create_study(
-            study_name=self.name, storage=self._open(), sampler=sampler, pruner=pruner, load_if_exists=True,
-            direction="minimize",
-        )  # fmt: skip
+        with database_errors(self.storage):
+            return optuna.create_study(
+                study_name=self.name, storage=self._open(), sampler=sampler, pruner=pruner, load_if_exists=True,
+                direction="minimize",
+            )  # fmt: skip
 
     def _open(self) -> Any:
-        from optuna.storages import RDBStorage
+        if self.storage is not None:
+            return open_database(self.storage)
         from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-        if self.storage is None:
-            return JournalStorage(JournalFileBackend(str(self.folder / JOURNAL_FILE)))
-        try:
-            return RDBStorage(self.storage)
-        except ImportError as error:
-            raise UserError(
-                f"--storage: {error.name or error} is missing; pip install 'flyweight[postgres]'."
-            ) from None
-        except Exception as error:
-            if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "psycopg", "psycopg2"):
-                raise
-            raise UserError(
-                f"--storage: this database cannot be used ({' '.join(str(error).split())[:200]})."
-            ) from None
+        return JournalStorage(JournalFileBackend(str(self.folder / JOURNAL_FILE)))
 
     def distributions(self) -> dict[str, Any]:
         """The space as the samplers know it."""
@@ -153,19 +147,57 @@ def open_study(recipe: Recipe, corpus: OpenCorpus, folder: Path, storage: str | 
         "corpus": corpus.fingerprint,
     }
     path = folder / STUDY_FILE
-    if path.exists():
-        differences = _differences(read_json(path, "study"), about)
-        if differences:
-            shown = "; ".join(differences[:4]) + (
-                f"; and {len(differences) - 4} more" if differences[4:] else ""
-            )
+    known = read_json(path, "study") if path.exists() else None
+    if known is not None:
+        kept_in = known.pop("database", None)
+        _refuse_differences(f"{folder}: this study", known, about, "name another folder with --study")
+    if storage is not None:
+        shared = _same_in_database(study, about)
+        if known is not None and kept_in != shared:
             raise UserError(
-                f"{folder}: this study was made otherwise ({shown}). Its trials do not compare with new ones: name "
-                f"another folder with --study, or put the recipe back."
+                f"{folder}: the trials of this folder are on record "
+                f"{'in a journal here' if kept_in is None else 'in another database'}; name another folder with "
+                f"--study, or {'leave --storage out' if kept_in is None else 'give that database'}."
             )
-    else:
+        about["database"] = shared
+    elif known is not None and kept_in is not None:
+        raise UserError(
+            f"{folder}: the trials of this folder are on record in a database; give its URL with --storage, or name "
+            f"another folder with --study."
+        )
+    if known is None:
         write_json(path, about)
     return study
+
+
+def _same_in_database(study: Study, about: dict[str, Any]) -> str:
+    """Refuse what the database knows as another study; returns what it alone calls this one."""
+    record = study.load()
+    with database_errors(study.storage):
+        if ABOUT not in record.user_attrs:
+            if record.get_trials(deepcopy=False):
+                raise UserError(
+                    f"--storage: the study {study.name!r} in this database was not made by Flyweight; give the recipe "
+                    f"another name, with name=OTHER."
+                )
+            record.set_user_attr(ABOUT, {**about, "database": uuid.uuid4().hex})
+        known = dict(record.user_attrs[ABOUT])
+    shared = known.pop("database")
+    _refuse_differences(
+        f"--storage: the study {study.name!r} in this database", known, about,
+        "give the recipe another name, with name=OTHER",
+    )  # fmt: skip
+    return shared
+
+
+def _refuse_differences(what: str, old: dict[str, Any], new: dict[str, Any], remedy: str) -> None:
+    differences = _differences(old, new)
+    if differences:
+        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if differences[4:] else "")
+        raise UserError(
+            f"{what} was made otherwise ({shown}). Its trials do not compare with new ones: {remedy}, or put the "
+            f"recipe back."
+        )
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
