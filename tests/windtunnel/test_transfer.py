@@ -10,7 +10,7 @@ import pytest
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.base import UserError
-from flyweight.windtunnel.showing import transfer_cost
+from flyweight.windtunnel.costs import transfer_cost
 from flyweight.windtunnel.transfer import (
     STANDARD_STD,
     Grid,

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -26,6 +26,9 @@ from flyweight.cli.options import (
     tokens_of,
 )
 
+if TYPE_CHECKING:
+    from flyweight.windtunnel.search import Budget
+
 
 class _SearchByDefault(TyperGroup):
     """`flyweight tunnel RECIPE` is `flyweight tunnel search RECIPE`."""
@@ -35,6 +38,16 @@ class _SearchByDefault(TyperGroup):
             args = ["search", *args]
         return super().resolve_command(ctx, args)
 
+
+Workers = Annotated[int | None, typer.Option(min=1, help="Trials side by side; one a core when left out.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(help="URL of a database that several machines share, such as postgresql+psycopg://..."),
+]
+BudgetTokens = Annotated[
+    str | None, typer.Option(help="Begin no trial once all together had this many tokens, such as 50M.")
+]
+BudgetHours = Annotated[float | None, typer.Option(help="Begin no trial after this many hours from now.")]
 
 app = typer.Typer()
 tunnel = typer.Typer(
@@ -119,31 +132,23 @@ def search(
     study: Annotated[
         Path | None, typer.Option(help="The study's folder; studies/NAME when left out.")
     ] = None,
-    workers: Annotated[
-        int | None, typer.Option(min=1, help="Trials side by side; one a core when left out.")
-    ] = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(help="URL of a database that several machines share, such as postgresql+psycopg://..."),
-    ] = None,
-    budget_tokens: Annotated[
-        str | None, typer.Option(help="Begin no trial once all together had this many tokens, such as 50M.")
-    ] = None,
-    budget_hours: Annotated[
-        float | None, typer.Option(help="Begin no trial after this many hours from now.")
-    ] = None,
+    workers: Workers = None,
+    storage: Storage = None,
+    budget_tokens: BudgetTokens = None,
+    budget_hours: BudgetHours = None,
     corpus: CorpusOption = None,
     as_json: Json = False,
 ) -> None:
     """Search the recipe's numbers on its proxy (its `tunnel:` section); Ctrl-C stops, the same command goes on."""
     from flyweight.corpus import open_corpus, prepare
     from flyweight.plots import write_figure
+    from flyweight.windtunnel.costs import search_cost
     from flyweight.windtunnel.figures import search_figure
     from flyweight.windtunnel.flight import write_result
     from flyweight.windtunnel.importance import knob_importances
-    from flyweight.windtunnel.search import Budget
+    from flyweight.windtunnel.lines import candidate_lines
     from flyweight.windtunnel.search import search as run_search
-    from flyweight.windtunnel.showing import TrialsTable, cost
+    from flyweight.windtunnel.showing import TrialsTable
     from flyweight.windtunnel.study import open_study, require_optuna
 
     require_optuna()
@@ -153,11 +158,8 @@ def search(
         prepare(loaded, folder, progress)
     found = open_study(loaded, open_corpus(folder), study or Path("studies") / loaded.name, storage)
     count = workers or os.cpu_count() or 1
-    budget = Budget(
-        None if budget_tokens is None else tokens_of(budget_tokens, "--budget-tokens"),
-        None if budget_hours is None else time.time() + 3600 * budget_hours,
-    )
-    for line in cost(found, count):
+    budget = _budget(budget_tokens, budget_hours)
+    for line in search_cost(found, count):
         print(line, file=sys.stderr, flush=True)
     with TrialsTable(found) as table:
         candidates = run_search(found, folder, workers=count, budget=budget, look=table)
@@ -173,11 +175,80 @@ def search(
         print(
             f"{key}: {importance.share:.0%} of what decides ({importance.low:.0%} to {importance.high:.0%})"
         )
-    for candidate in candidates:
-        values = ", ".join(f"{key} {value:g}" for key, value in candidate.values.items())
-        seeds = f" over {len(candidate.objectives)} seeds"
-        spread = "" if candidate.spread is None else f" ± {candidate.spread:.4f}{seeds}"
-        print(f"trial {candidate.number}: {candidate.mean:.4f} bits per byte{spread}: {values}")
+    for line in candidate_lines(found, candidates):
+        print(line)
+    if not candidates:
+        print("every trial diverged; search where the rates are lower.")
+    print(f"result: {path}")
+
+
+@tunnel.command()
+def ratio(
+    recipe: RecipeArgument,
+    overrides: Overrides = None,
+    study: Annotated[
+        Path | None, typer.Option(help="The study's folder; studies/NAME-ratio when left out.")
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN@TOKENS",
+            help="Branch off your own run of RECIPE, at its size, instead of a stable run of its proxy.",
+        ),
+    ] = None,
+    workers: Workers = None,
+    storage: Storage = None,
+    budget_tokens: BudgetTokens = None,
+    budget_hours: BudgetHours = None,
+    corpus: CorpusOption = None,
+    as_json: Json = False,
+) -> None:
+    """Search the shares of some sources in the decay (`tunnel.ratio`), by branches from one stable run.
+
+    Ctrl-C stops, the same command goes on. `flyweight tunnel fly` writes the recipe with what was found.
+    """
+    from flyweight.corpus import open_corpus, prepare
+    from flyweight.plots import write_figure
+    from flyweight.windtunnel.costs import ratio_cost
+    from flyweight.windtunnel.figures import response_figure
+    from flyweight.windtunnel.flight import write_result
+    from flyweight.windtunnel.lines import candidate_lines, response_lines
+    from flyweight.windtunnel.ratio import open_ratio_study, own_candidate, response, train_stable
+    from flyweight.windtunnel.search import search as run_search
+    from flyweight.windtunnel.showing import TrialsTable
+    from flyweight.windtunnel.study import require_optuna
+
+    require_optuna()
+    loaded = recipe_of(recipe, overrides)
+    folder = corpus or Path("corpora") / loaded.name
+    with StageProgress() as progress:
+        prepare(loaded, folder, progress)
+    place = study or Path("studies") / f"{loaded.name}-ratio"
+    found = open_ratio_study(loaded, open_corpus(folder), place, storage, start_from)
+    count = workers or os.cpu_count() or 1
+    budget = _budget(budget_tokens, budget_hours)
+    print(ratio_cost(found, count), file=sys.stderr, flush=True)
+    train_stable(found, folder)
+    with TrialsTable(found) as table:
+        candidates = run_search(found, folder, workers=count, budget=budget, look=table)
+    own = own_candidate(found, folder, count)
+    fitted = response(found, found.load().get_trials(deepcopy=False))
+    more = {"own": own, "response": None if fitted is None else fitted.to_dict()}
+    path = write_result(found, candidates, more)
+    if fitted is not None:
+        figure = response_figure(fitted, found.name)
+        write_figure(figure, found.folder / "response.png", "Bits per byte over the share in the decay")
+    if as_json:
+        print(path.read_text())
+        return
+    for line in candidate_lines(found, candidates):
+        print(line)
+    shares = ", ".join(f"{name} {share:.4g}" for name, share in own["shares"].items())
+    mean = "diverged" if own["mean"] is None else f"{own['mean']:.4f} bits per byte"
+    print(f"the recipe's own shares: {mean} over {len(own['objectives'])} seeds: {shares}")
+    for line in [] if fitted is None else response_lines(fitted):
+        print(line)
     if not candidates:
         print("every trial diverged; search where the rates are lower.")
     print(f"result: {path}")
@@ -189,11 +260,20 @@ def fly(
     study: Annotated[Path, typer.Argument(help="The study's folder.")],
     out: Annotated[Path, typer.Argument(help="The new recipe.")],
 ) -> None:
-    """Write the target's recipe with what a study found, each value with where it is from."""
+    """Write the target's recipe with what a search or a ratio study found, each value with where it is from."""
     from flyweight.windtunnel.flight import fly as write_recipe
 
     write_recipe(recipe_of(recipe, None), study, out)
     print(f"recipe: {out}")
+
+
+def _budget(tokens: str | None, hours: float | None) -> Budget:
+    from flyweight.windtunnel.search import Budget
+
+    return Budget(
+        None if tokens is None else tokens_of(tokens, "--budget-tokens"),
+        None if hours is None else time.time() + 3600 * hours,
+    )
 
 
 def _shown(steps: int) -> list[int]:

@@ -22,10 +22,7 @@ from flyweight.cli.options import (
     recipe_of,
     tokens_of,
 )
-from flyweight.cli.tunnel import tunnel
-
-Workers = Annotated[int | None, typer.Option(min=1, help="Runs side by side; one a core when left out.")]
-BudgetHours = Annotated[float | None, typer.Option(help="Begin no run after this many hours from now.")]
+from flyweight.cli.tunnel import BudgetHours, Workers, tunnel
 
 
 def until(hours: float | None) -> float | None:
@@ -68,8 +65,9 @@ def transfer(
     """
     from flyweight.corpus import open_corpus, prepare
     from flyweight.plots import write_figure
+    from flyweight.windtunnel.costs import transfer_cost
     from flyweight.windtunnel.figures import transfer_figure
-    from flyweight.windtunnel.showing import transfer_cost, transfer_lines
+    from flyweight.windtunnel.lines import transfer_lines
     from flyweight.windtunnel.transfer import Grid, powers_of_two, run_transfer
     from flyweight.windtunnel.trials import check_weights
 
@@ -146,9 +144,10 @@ def law(
     """
     from flyweight.corpus import open_corpus, prepare
     from flyweight.plots import write_figure
+    from flyweight.windtunnel.costs import ladder_cost
     from flyweight.windtunnel.figures import scaling_figure
+    from flyweight.windtunnel.lines import scaling_lines
     from flyweight.windtunnel.scaling_runs import LAW_FILE, Ladder, run_scaling, trees
-    from flyweight.windtunnel.showing import ladder_cost, scaling_lines
     from flyweight.windtunnel.trials import check_weights
 
     loaded = recipe_of(recipe, overrides)

@@ -25,7 +25,7 @@ from flyweight.recipe.schema import (
 )
 from flyweight.recipe.timeline import WSD, Knot, Timeline
 from flyweight.recipe.training import AdamW, Guard, Muon, Training
-from flyweight.recipe.tunnel import Knob, Proxy, Tunnel
+from flyweight.recipe.tunnel import Knob, Proxy, Ratio, Tunnel
 from flyweight.recipe.units import format_bytes, format_tokens, parse_bytes, parse_tokens
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Muon",
     "Parametrization",
     "Proxy",
+    "Ratio",
     "Recipe",
     "Source",
     "Timeline",

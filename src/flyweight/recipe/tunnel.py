@@ -78,6 +78,30 @@ class Proxy(Frozen):
     """Sequences of a step, throughout; where left out the recipe's own shrinks with the run."""
 
 
+class Ratio(Frozen):
+    """Which sources are mixed into the decay, and how much of them is tried."""
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    """Sources whose shares are searched, such as instruction data; the others keep their proportions."""
+    low: float = Field(default=0.0, ge=0, lt=1)
+    """The least total share of them."""
+    high: float = Field(default=0.9, gt=0, le=1)
+    """The largest."""
+    trials: PositiveInt = 40
+    """Branches in all."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Weights of the sources' bits per byte in the objective; `tunnel.weights` where left out."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if len(set(self.sources)) < len(self.sources):
+            raise ValueError(f"`sources` are {list(self.sources)}; expected each of them once")
+        if self.low >= self.high:
+            raise ValueError(f"shares go from {self.low:g} to {self.high:g}; expected low below high")
+        _check_weights(self.weights)
+        return self
+
+
 class Tunnel(Frozen):
     """The search: what is tried on which model, by which sampler, for how long."""
 
@@ -101,6 +125,8 @@ class Tunnel(Frozen):
     """Equal parts of a trial, after each of which but the last it may be pruned."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Weights of the sources' bits per byte in the objective; all alike where left out."""
+    ratio: Ratio | None = None
+    """What `flyweight tunnel ratio` searches."""
     confirm: int = Field(default=3, ge=0)
     """How many of the best trials are trained again with other seeds."""
     seeds: PositiveInt = 3
@@ -108,6 +134,10 @@ class Tunnel(Frozen):
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
-        if self.weights and (min(self.weights.values()) < 0 or sum(self.weights.values()) <= 0):
-            raise ValueError(f"`weights` are {self.weights}; expected none below 0 and one above")
+        _check_weights(self.weights)
         return self
+
+
+def _check_weights(weights: dict[str, float]) -> None:
+    if weights and (min(weights.values()) < 0 or sum(weights.values()) <= 0):
+        raise ValueError(f"`weights` are {weights}; expected none below 0 and one above")

@@ -137,7 +137,9 @@ def _work(study: Study, corpus: Path, jobs: Sequence[Job]) -> None:
             with held(folder) as free:
                 if not free:
                     continue
-                outcome = run_trial(job.recipe, opened, folder, weights=study.tunnel.weights)
+                outcome = run_trial(
+                    job.recipe, opened, folder, weights=study.tunnel.weights, start_from=study.start_from
+                )
                 if outcome is None:
                     raise Stopped("stopped")
                 _put_on_record(record, job, outcome)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from flyweight.plots import Fitted, FittedPanel, Panel, Series, fitted, format_clock, pairs, sweeps
 from flyweight.windtunnel.coordinates import Coordinates
+from flyweight.windtunnel.mixing_law import Response
 from flyweight.windtunnel.scaling_law import Fit
 from flyweight.windtunnel.scaling_runs import Branch, Scaling
 from flyweight.windtunnel.search import DIVERGED
@@ -67,6 +68,28 @@ def scaling_figure(found: Scaling, title: str = "") -> Figure:
     return fitted(
         [FittedPanel("", lines)], x_label="tokens", y_label="bits per byte", title=title, x_written=format_clock,
         log_x=True,
+    )  # fmt: skip
+
+
+def response_figure(found: Response, title: str = "") -> Figure:
+    """Objective and bits per byte of each source over the total share; the best share with its interval.
+
+    The curve is split as the best mixture; branches that are split otherwise lie off it for that reason too.
+    """
+    totals = np.linspace(*found.limits, 60)
+    curves = found.along(totals)
+    places = found.points.sum(axis=1)
+    names = ("objective", *found.losses)
+    order = (len(found.losses), *range(len(found.losses)))
+    values = np.concatenate([found.measured, (found.measured @ found.weights)[:, None]], axis=1)
+    panels = []
+    for name, column in zip(names, order, strict=True):
+        curve = Series(name, totals, *curves[:, :, column])
+        best = (float(found.best.sum()), found.best_low, found.best_high) if name == "objective" else None
+        panels.append(FittedPanel(name, [Fitted("branches", places, values[:, column], curve)], best))
+    return fitted(
+        panels, x_label=f"share of {' + '.join(found.sources)}", y_label="bits per byte", title=title,
+        x_written=lambda share: f"{share:.0%}",
     )  # fmt: skip
 
 

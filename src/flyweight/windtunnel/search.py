@@ -78,7 +78,9 @@ def search(
     def show() -> None:
         try:
             look(_counted(record))
-        except Exception as error:  # a database that is gone for a moment: the workers find out if it stays away
+        except (
+            Exception
+        ) as error:  # a database that is gone for a moment: the workers find out if it stays away
             if study.storage is None or not is_database_error(error):
                 raise
 
@@ -196,16 +198,24 @@ def _run(
     # A trial that another machine gave up in the meantime is its now: what came of it here does not count.
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError), alive:
         outcome = run_trial(
-            recipe, corpus, folder, weights=study.tunnel.weights, rungs=study.tunnel.rungs, judge=judge
+            recipe,
+            corpus,
+            folder,
+            weights=study.tunnel.weights,
+            rungs=study.tunnel.rungs,
+            judge=judge,
+            start_from=study.start_from,
         )
         if outcome is None:
             raise Stopped("stopped")
-        _tell(record, trial, outcome, optuna)
+        _tell(study, record, trial, outcome, optuna)
 
 
-def _tell(record: optuna.Study, trial: optuna.trial.Trial, outcome: Outcome, optuna: Any) -> None:
+def _tell(
+    study: Study, record: optuna.Study, trial: optuna.trial.Trial, outcome: Outcome, optuna: Any
+) -> None:
     """Put on record what a trial came to. One that diverged counts as pruned: it can never be the best."""
-    trial.set_user_attr("tokens", outcome.clock)
+    trial.set_user_attr("tokens", outcome.clock - study.begin)
     trial.set_user_attr("seconds", outcome.seconds)
     trial.set_user_attr("bits_per_byte", outcome.bits_per_byte)
     if outcome.state == "complete":

@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,10 @@ class Study:
     tunnel: Tunnel
     storage: str | None
     """URL of a database that several machines share; a journal file in the folder where left out."""
+    start_from: str | None = None
+    """RUN@TOKENS that every trial starts from."""
+    begin: int = 0
+    """The clock at which trials begin, in tokens."""
 
     @property
     def name(self) -> str:
@@ -57,6 +61,10 @@ class Study:
         """The proxy with these values, and with another seed for all but 0."""
         changed = with_values(self.proxy, values)
         return changed.model_copy(update={"seed": self.proxy.seed + seed})
+
+    def shown(self, values: Mapping[str, float]) -> dict[str, float]:
+        """What people are shown of a trial's values."""
+        return dict(values)
 
     def load(self, number: int = 0) -> optuna.Study:
         """The record of all trials, with a sampler for trial `number`.
@@ -136,18 +144,36 @@ def open_study(recipe: Recipe, corpus: OpenCorpus, folder: Path, storage: str | 
     proxy = proxy_recipe(recipe, recipe.tunnel.proxy)
     study = Study(folder, proxy, recipe.tunnel, storage)
     _check_space(study)
+    keep_to(study, corpus)
+    return study
+
+
+def keep_to(study: Study, corpus: OpenCorpus, more: Mapping[str, Any] | None = None) -> None:
+    """Write down in the study's folder, and in its database, what it is of; refuse another one.
+
+    Args:
+        study: what is opened.
+        corpus: the token shards.
+        more: what else must stay the same.
+
+    Raises:
+        UserError: the folder or the database holds another study.
+    """
+    folder, storage = study.folder, study.storage
     about = {
         "format": FORMAT_VERSION,
         "version": __version__,
-        "recipe": identity(proxy),
-        "space": {key: knob.model_dump(mode="json") for key, knob in recipe.tunnel.space.items()},
-        "search": recipe.tunnel.model_dump(
+        "recipe": identity(study.proxy),
+        "space": {key: knob.model_dump(mode="json") for key, knob in study.tunnel.space.items()},
+        "search": study.tunnel.model_dump(
             mode="json", include={"sampler", "startup_trials", "prune", "rungs", "weights"}
         ),
         "corpus": corpus.fingerprint,
+        **(more or {}),
     }
     path = folder / STUDY_FILE
     known = read_json(path, "study") if path.exists() else None
+    kept_in = None
     if known is not None:
         kept_in = known.pop("database", None)
         _refuse_differences(f"{folder}: this study", known, about, "name another folder with --study")
@@ -167,7 +193,6 @@ def open_study(recipe: Recipe, corpus: OpenCorpus, folder: Path, storage: str | 
         )
     if known is None:
         write_json(path, about)
-    return study
 
 
 def _same_in_database(study: Study, about: dict[str, Any]) -> str:

@@ -1,0 +1,225 @@
+"""The data ratio of the decay: branches from one stable run, each with other shares of some sources.
+
+Xmodel-2 asked two questions of its instruction data: how large a share of the decay it should have, and how that is
+split between its kinds (arXiv 2412.19638, section 2.3).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flyweight.base import UserError
+from flyweight.corpus import OpenCorpus
+from flyweight.recipe import Knob, Ratio, Recipe, recipe_from_dict
+from flyweight.windtunnel.branches import decay_start, stable_run
+from flyweight.windtunnel.mixing_law import Response, fit_response, least_points
+from flyweight.windtunnel.proxy import proxy_recipe
+from flyweight.windtunnel.study import Study, keep_to
+from flyweight.windtunnel.workers import Job, on_few_threads, run_jobs
+
+if TYPE_CHECKING:
+    import optuna
+
+SHARE = "share"
+"""The knob of the total share."""
+
+PART = "part."
+"""How knobs of the split begin: PART + source."""
+
+STABLE = "stable"
+"""The folder of the stable run, in the study's."""
+
+
+@dataclass(frozen=True)
+class RatioStudy(Study):
+    """A search for the shares of some sources in the decay."""
+
+    stable: Job | None = None
+    """The stable run; None where the branches start from a run of the user's."""
+
+    @property
+    def ratio(self) -> Ratio:
+        """What is searched."""
+        assert self.tunnel.ratio is not None
+        return self.tunnel.ratio
+
+    def recipe(self, values: dict[str, float], seed: int = 0) -> Recipe:
+        """The proxy with the shares that these values mean, and with another seed for all but 0."""
+        changed = with_shares(self.proxy, shares_of(values, self.ratio.sources))
+        return changed.model_copy(update={"seed": self.proxy.seed + seed})
+
+    def shown(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The shares by source."""
+        return shares_of(values, self.ratio.sources)
+
+
+def shares_of(values: Mapping[str, float], sources: Sequence[str]) -> dict[str, float]:
+    """The share of each source that the knobs' values mean.
+
+    The split is of -log of its knobs, which even draws spread evenly over all splits (a Dirichlet distribution from
+    exponential ones: Devroye, Non-Uniform Random Variate Generation, 1986, section XI.4).
+    """
+    if len(sources) == 1:
+        return {sources[0]: values[SHARE]}
+    drawn = {name: -math.log(values[PART + name]) for name in sources}
+    total = sum(drawn.values())
+    return {name: values[SHARE] * part / total for name, part in drawn.items()}
+
+
+def own_shares(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
+    """The shares that the recipe itself gives them when its decay begins."""
+    start = decay_start(recipe)
+    lines = recipe.training.mixture_timelines()
+    return {name: lines[name].at(start) for name in sources}
+
+
+def with_shares(recipe: Recipe, shares: Mapping[str, float]) -> Recipe:
+    """The recipe with these shares throughout its decay; the other sources keep their proportions there.
+
+    Raises:
+        UserError: the other sources have no share in the decay to keep, or the mixture is moving when it begins.
+    """
+    start = decay_start(recipe)
+    lines = recipe.training.mixture_timelines()
+    rest = {name: line.at(start) for name, line in lines.items() if name not in shares}
+    if not sum(rest.values()) > 0:
+        rest = {name: lines[name].at(start - 1) for name in rest}
+    if not sum(rest.values()) > 0:
+        raise UserError(
+            f"tunnel.ratio: beside {', '.join(shares)} no source has a share when the decay begins; their share is all "
+            f"there is."
+        )
+    data = recipe.to_dict()
+    knots = data["training"]["mixture"]
+    after = [knot for knot in knots if knot["at"] >= start]
+    if after and after[0]["at"] > start and after[0]["shape"] == "linear" and _moves(knots, after[0]):
+        raise UserError(
+            f"tunnel.ratio: the mixture is moving when the decay begins, at {start:,} tokens; let it be steady before, "
+            f"with a knot of `training.mixture` there."
+        )
+    left = (1 - sum(shares.values())) / sum(rest.values())
+    weights = {name: shares[name] if name in shares else rest[name] * left for name in lines}
+    data["training"]["mixture"] = [
+        *(knot for knot in knots if knot["at"] < start),
+        {"at": start, "weights": weights, "shape": "step"},
+    ]
+    return recipe_from_dict(data, "with other shares in the decay")
+
+
+def open_ratio_study(
+    recipe: Recipe,
+    corpus: OpenCorpus,
+    folder: Path,
+    storage: str | None = None,
+    start_from: str | None = None,
+) -> RatioStudy:
+    """The ratio study of `recipe` in `folder`, which is made or, if it is this very study, gone on with.
+
+    Args:
+        recipe: with `tunnel.ratio`.
+        corpus: its token shards.
+        folder: of the study.
+        storage: URL of a database that several machines share.
+        start_from: RUN@TOKENS of a run of the recipe itself; a stable run of its proxy is trained where left out.
+
+    Raises:
+        UserError: no `tunnel.ratio`, sources that it names but the recipe lacks, no stable stage, or the folder holds
+            another study.
+    """
+    ratio = recipe.tunnel.ratio
+    if ratio is None:
+        raise UserError(
+            f"{recipe.name}: there is no `tunnel.ratio`, which says the shares of which sources are searched; such as "
+            f"tunnel: {{ratio: {{sources: [instructions]}}}}."
+        )
+    if odd := [name for name in ratio.sources if name not in recipe.sources]:
+        raise UserError(f"tunnel.ratio.sources names {odd[0]!r}; the sources are {sorted(recipe.sources)}.")
+    if set(ratio.sources) == set(recipe.sources):
+        raise UserError(
+            "tunnel.ratio.sources names all sources there are; leave out those that are to make room."
+        )
+    base = proxy_recipe(recipe, recipe.tunnel.proxy) if start_from is None else recipe
+    base = base.model_copy(update={"name": f"{recipe.name}-ratio"})
+    tunnel = recipe.tunnel.model_copy(
+        update={
+            "space": _space(ratio), "trials": ratio.trials, "prune": "none", "rungs": 1,
+            "weights": ratio.weights or recipe.tunnel.weights,
+        }
+    )  # fmt: skip
+    if start_from is None:
+        stable, (clock,) = stable_run(base, [decay_start(base)], STABLE, 1)
+        start_from = f"{folder / STABLE}@{clock}"
+    else:
+        stable, clock = None, decay_start(base)
+    study = RatioStudy(folder, base, tunnel, storage, start_from=start_from, stable=stable, begin=clock)
+    with_shares(base, dict.fromkeys(ratio.sources, ratio.high / len(ratio.sources)))  # so that it is told now
+    keep_to(study, corpus, {"ratio": ratio.model_dump(mode="json", exclude={"trials"})})
+    return study
+
+
+def train_stable(study: RatioStudy, corpus: Path) -> None:
+    """Train the stable run that all branches start from, or what is left of it; nothing where the user gave one.
+
+    Raises:
+        Stopped: a signal came.
+        UserError: it diverged.
+    """
+    if study.stable is None:
+        return
+    outcomes = run_jobs([study.stable], corpus, study.folder, weights=study.tunnel.weights)
+    if outcomes[STABLE].objective is None:
+        raise UserError(
+            f"the stable run diverged ({outcomes[STABLE].reason}); lower training.learning_rate, in another study."
+        )
+
+
+def own_candidate(study: RatioStudy, corpus: Path, workers: int) -> dict[str, Any]:
+    """The recipe's own shares, trained with as many seeds as a candidate: what the search is compared with."""
+    jobs = [
+        Job(
+            f"seed-{seed}",
+            on_few_threads(study.proxy.model_copy(update={"seed": study.proxy.seed + seed}), workers),
+            start_from=study.start_from,
+        )
+        for seed in range(study.tunnel.seeds)
+    ]
+    outcomes = run_jobs(jobs, corpus, study.folder / "own", workers=workers, weights=study.tunnel.weights)
+    found = [outcomes[job.name].objective for job in jobs]
+    kept = [value for value in found if value is not None]
+    return {
+        "shares": own_shares(study.proxy, study.ratio.sources),
+        "objectives": kept,
+        "mean": sum(kept) / len(kept) if len(kept) == len(found) else None,
+    }
+
+
+def response(study: RatioStudy, trials: Sequence[optuna.trial.FrozenTrial]) -> Response | None:
+    """How the losses answer to the shares, by all complete trials; None where they are too few."""
+    complete = [
+        trial for trial in trials if trial.state.name == "COMPLETE" and "bits_per_byte" in trial.user_attrs
+    ]
+    if len(complete) < least_points(len(study.ratio.sources)):
+        return None
+    return fit_response(
+        study.ratio.sources,
+        [study.shown(trial.params) for trial in complete],
+        [trial.user_attrs["bits_per_byte"] for trial in complete],
+        study.tunnel.weights,
+        (study.ratio.low, study.ratio.high),
+    )
+
+
+def _space(ratio: Ratio) -> dict[str, Knob]:
+    space = {SHARE: Knob(low=ratio.low, high=ratio.high)}
+    if len(ratio.sources) > 1:
+        space |= {PART + name: Knob(low=1e-3, high=1 - 1e-3) for name in ratio.sources}
+    return space
+
+
+def _moves(knots: Sequence[dict[str, Any]], knot: dict[str, Any]) -> bool:
+    """Whether the weights at a knot are others than at the one before."""
+    return knots[knots.index(knot) - 1]["weights"] != knot["weights"]
