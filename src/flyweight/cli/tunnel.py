@@ -142,8 +142,9 @@ def search(
     from flyweight.windtunnel.importance import knob_importances
     from flyweight.windtunnel.search import Budget
     from flyweight.windtunnel.search import search as run_search
-    from flyweight.windtunnel.showing import TrialsTable, cost
+    from flyweight.windtunnel.showing import cost
     from flyweight.windtunnel.study import open_study, require_optuna
+    from flyweight.windtunnel.table import TrialsTable
 
     require_optuna()
     loaded = recipe_of(recipe, overrides)
@@ -159,7 +160,9 @@ def search(
     for line in cost(found, count):
         print(line, file=sys.stderr, flush=True)
     with TrialsTable(found) as table:
-        candidates = run_search(found, folder, workers=count, budget=budget, look=table)
+        candidates = run_search(
+            found, folder, workers=count, budget=budget, look=table, confirmed=table.confirmed
+        )
     path = write_result(found, candidates)
     record = found.load()
     figure = search_figure(record.get_trials(deepcopy=False), found.name)
