@@ -14,7 +14,7 @@ _LINE_EVERY = 5.0
 """Seconds between lines where the output is not a terminal."""
 
 
-class _Pace:
+class Pace:
     """How fast a stage goes, by what was done since its first call: work of an earlier attempt took no time now."""
 
     def __init__(self, share: float, now: float) -> None:
@@ -34,7 +34,7 @@ class _Pace:
 class _Left(ProgressColumn):
     """The time left, counted down between two calls."""
 
-    def __init__(self, paces: dict[str, _Pace]) -> None:
+    def __init__(self, paces: dict[str, Pace]) -> None:
         super().__init__()
         self._paces = paces
 
@@ -56,7 +56,7 @@ class StageProgress:
         self._console = Console(stderr=True)
         self._bars: Progress | None = None
         self._tasks: dict[str, int] = {}
-        self._paces: dict[str, _Pace] = {}
+        self._paces: dict[str, Pace] = {}
         self._printed = 0.0
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class StageProgress:
         now = time.monotonic()
         new = stage not in self._paces
         if new:
-            self._paces[stage] = _Pace(share, now)
+            self._paces[stage] = Pace(share, now)
         pace = self._paces[stage]
         pace.note(share, now)
         if self._bars is not None:

@@ -148,8 +148,8 @@ def search(
     from flyweight.windtunnel.importance import knob_importances
     from flyweight.windtunnel.lines import candidate_lines
     from flyweight.windtunnel.search import search as run_search
-    from flyweight.windtunnel.showing import TrialsTable
     from flyweight.windtunnel.study import open_study, require_optuna
+    from flyweight.windtunnel.table import TrialsTable
 
     require_optuna()
     loaded = recipe_of(recipe, overrides)
@@ -162,7 +162,9 @@ def search(
     for line in search_cost(found, count):
         print(line, file=sys.stderr, flush=True)
     with TrialsTable(found) as table:
-        candidates = run_search(found, folder, workers=count, budget=budget, look=table)
+        candidates = run_search(
+            found, folder, workers=count, budget=budget, look=table, confirmed=table.confirmed
+        )
     path = write_result(found, candidates)
     record = found.load()
     figure = search_figure(record.get_trials(deepcopy=False), found.name)
@@ -216,8 +218,8 @@ def ratio(
     from flyweight.windtunnel.lines import candidate_lines, response_lines
     from flyweight.windtunnel.ratio import open_ratio_study, own_candidate, response, train_stable
     from flyweight.windtunnel.search import search as run_search
-    from flyweight.windtunnel.showing import TrialsTable
     from flyweight.windtunnel.study import require_optuna
+    from flyweight.windtunnel.table import TrialsTable
 
     require_optuna()
     loaded = recipe_of(recipe, overrides)
@@ -231,7 +233,9 @@ def ratio(
     print(ratio_cost(found, count), file=sys.stderr, flush=True)
     train_stable(found, folder)
     with TrialsTable(found) as table:
-        candidates = run_search(found, folder, workers=count, budget=budget, look=table)
+        candidates = run_search(
+            found, folder, workers=count, budget=budget, look=table, confirmed=table.confirmed
+        )
     own = own_candidate(found, folder, count)
     fitted = response(found, found.load().get_trials(deepcopy=False))
     more = {"own": own, "response": None if fitted is None else fitted.to_dict()}

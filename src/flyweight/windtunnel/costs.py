@@ -11,6 +11,7 @@ from flyweight.windtunnel.branches import Tree
 from flyweight.windtunnel.ratio import RatioStudy
 from flyweight.windtunnel.scaling_runs import Ladder, Size, tokens_of_ladder
 from flyweight.windtunnel.study import Study
+from flyweight.windtunnel.table import duration
 from flyweight.windtunnel.transfer import Grid, sized, swept_recipe
 from flyweight.windtunnel.workers import on_few_threads
 
@@ -88,11 +89,4 @@ def ratio_cost(study: RatioStudy, workers: int) -> str:
 
 
 def _with(seconds: float, workers: int) -> str:
-    return f"{short_time(seconds)} with {workers} worker{'s' if workers > 1 else ''}"
-
-
-def short_time(seconds: float) -> str:
-    """`45 s`, `12 min`, `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"{duration(seconds)} with {workers} worker{'s' if workers > 1 else ''}"

@@ -52,6 +52,11 @@ class RatioStudy(Study):
         changed = with_shares(self.proxy, shares_of(values, self.ratio.sources))
         return changed.model_copy(update={"seed": self.proxy.seed + seed})
 
+    @property
+    def shown_keys(self) -> list[str]:
+        """The sources whose shares are searched."""
+        return list(self.ratio.sources)
+
     def shown(self, values: Mapping[str, float]) -> dict[str, float]:
         """The shares by source."""
         return shares_of(values, self.ratio.sources)

@@ -19,6 +19,7 @@ from flyweight.corpus import OpenCorpus
 from flyweight.recipe import Knob, Recipe, Tunnel, identity
 from flyweight.windtunnel.database import database_errors, open_database
 from flyweight.windtunnel.proxy import proxy_recipe, with_values
+from flyweight.windtunnel.samplers import make_sampler
 
 if TYPE_CHECKING:
     import optuna
@@ -62,6 +63,11 @@ class Study:
         changed = with_values(self.proxy, values)
         return changed.model_copy(update={"seed": self.proxy.seed + seed})
 
+    @property
+    def shown_keys(self) -> list[str]:
+        """Keys of what `shown` says."""
+        return sorted(self.tunnel.space)
+
     def shown(self, values: Mapping[str, float]) -> dict[str, float]:
         """What people are shown of a trial's values."""
         return dict(values)
@@ -74,25 +80,15 @@ class Study:
         """
         optuna = require_optuna()
         seed = derive_seed(self.proxy.seed, "tunnel", number) % 2**32
-        startup = self.tunnel.startup_trials
-        match self.tunnel.sampler:
-            case "tpe":
-                sampler: Any = optuna.samplers.TPESampler(
-                    seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True
-                )
-            case "gp":
-                sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=startup)
-            case "random":
-                sampler = optuna.samplers.RandomSampler(seed=seed)
         pruner = (
-            optuna.pruners.MedianPruner(n_startup_trials=startup)
+            optuna.pruners.MedianPruner(n_startup_trials=self.tunnel.startup_trials)
             if self.tunnel.prune == "median"
             else optuna.pruners.NopPruner()
         )
         with database_errors(self.storage):
             return optuna.create_study(
-                study_name=self.name, storage=self._open(), sampler=sampler, pruner=pruner, load_if_exists=True,
-                direction="minimize",
+                study_name=self.name, storage=self._open(), load_if_exists=True, direction="minimize",
+                sampler=make_sampler(self.tunnel, seed), pruner=pruner,
             )  # fmt: skip
 
     def _open(self) -> Any:
