@@ -10,7 +10,7 @@ import typer
 
 from flyweight import __version__
 from flyweight.base import ToldByAnother, UserError
-from flyweight.cli import averaging, corpus, model, run, tunnel, tunnel_grids
+from flyweight.cli import averaging, corpus, model, run, tunnel, tunnel_sizes
 
 app = typer.Typer(
     help="Train small language models: one recipe file in, one finished, measured, released model out.",
@@ -19,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-assert tunnel_grids  # its commands are the tunnel's
+assert tunnel_sizes  # its commands are the tunnel's
 for commands in (run.app, corpus.app, averaging.app, model.app, tunnel.app):
     app.add_typer(commands)
 

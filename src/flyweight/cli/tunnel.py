@@ -158,7 +158,7 @@ def search(
         prepare(loaded, folder, progress)
     found = open_study(loaded, open_corpus(folder), study or Path("studies") / loaded.name, storage)
     count = workers or os.cpu_count() or 1
-    budget = _budget(budget_tokens, budget_hours)
+    budget = budget_of(budget_tokens, budget_hours)
     for line in search_cost(found, count):
         print(line, file=sys.stderr, flush=True)
     with TrialsTable(found) as table:
@@ -229,7 +229,7 @@ def ratio(
     place = study or Path("studies") / f"{loaded.name}-ratio"
     found = open_ratio_study(loaded, open_corpus(folder), place, storage, start_from)
     count = workers or os.cpu_count() or 1
-    budget = _budget(budget_tokens, budget_hours)
+    budget = budget_of(budget_tokens, budget_hours)
     print(ratio_cost(found, count), file=sys.stderr, flush=True)
     train_stable(found, folder)
     with TrialsTable(found) as table:
@@ -271,7 +271,8 @@ def fly(
     print(f"recipe: {out}")
 
 
-def _budget(tokens: str | None, hours: float | None) -> Budget:
+def budget_of(tokens: str | None, hours: float | None) -> Budget:
+    """When a search stops early, by its options."""
     from flyweight.windtunnel.search import Budget
 
     return Budget(

@@ -1,7 +1,8 @@
-"""The wind tunnel's commands that run a grid: transfer and scaling law."""
+"""The wind tunnel's commands over several sizes: transfer, scaling law, retuning."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from flyweight.cli.options import (
     recipe_of,
     tokens_of,
 )
-from flyweight.cli.tunnel import BudgetHours, Workers, tunnel
+from flyweight.cli.tunnel import BudgetHours, BudgetTokens, Storage, Workers, budget_of, tunnel
 
 
 def until(hours: float | None) -> float | None:
@@ -189,6 +190,72 @@ def law(
     for line in scaling_lines(found):
         print(line)
     print(f"law: {place / LAW_FILE}")
+
+
+@tunnel.command()
+def retune(
+    recipe: RecipeArgument,
+    study: Annotated[Path, typer.Argument(help="The finished study whose best values are carried.")],
+    overrides: Overrides = None,
+    width: Annotated[int, typer.Option(help="hidden_size of the larger model.")] = 256,
+    depth: Annotated[
+        int | None, typer.Option(help="Its num_hidden_layers; the proxy's when left out.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="The folder of the new search; studies/NAME-retuned when left out.")
+    ] = None,
+    workers: Workers = None,
+    storage: Storage = None,
+    budget_tokens: BudgetTokens = None,
+    budget_hours: BudgetHours = None,
+    corpus: CorpusOption = None,
+    as_json: Json = False,
+) -> None:
+    """Search again at a larger size, and say what carrying the proxy's values over would have cost there.
+
+    Trials, sampler and tokens are those of the recipe's `tunnel:` section. Ctrl-C stops, the same command goes on.
+    """
+    from flyweight.base import write_json
+    from flyweight.corpus import open_corpus, prepare
+    from flyweight.windtunnel.costs import search_cost
+    from flyweight.windtunnel.flight import write_result
+    from flyweight.windtunnel.lines import candidate_lines
+    from flyweight.windtunnel.retuning import Retuning, carry, open_retuning
+    from flyweight.windtunnel.search import search
+    from flyweight.windtunnel.study import require_optuna
+    from flyweight.windtunnel.table import TrialsTable
+
+    require_optuna()
+    loaded = recipe_of(recipe, overrides)
+    shards = corpus or Path("corpora") / loaded.name
+    with StageProgress() as progress:
+        prepare(loaded, shards, progress)
+    place = folder or Path("studies") / f"{loaded.name}-retuned"
+    found = open_retuning(loaded, open_corpus(shards), place, width, depth, storage)
+    count = workers or os.cpu_count() or 1
+    for line in search_cost(found, count):
+        print(line, file=sys.stderr, flush=True)
+    budget = budget_of(budget_tokens, budget_hours)
+    carried = carry(found, study, shards, workers=count)
+    with TrialsTable(found) as table:
+        candidates = search(
+            found, shards, workers=count, budget=budget, look=table, confirmed=table.confirmed
+        )
+    write_result(found, candidates)
+    if not candidates or math.isinf(candidates[0].mean) or math.isinf(carried.mean):
+        raise UserError(
+            "the carried values or every searched candidate diverged with some seed: there is nothing to compare."
+        )
+    retuning = Retuning(carried, candidates[0])
+    write_json(place / "retuning.json", retuning.to_dict())
+    if as_json:
+        print_json(retuning.to_dict())
+        return
+    print("carried:", *candidate_lines(found, [carried]))
+    print("searched:", *candidate_lines(found, candidates[:1]))
+    error = "" if retuning.spread is None else f" (standard error {retuning.spread:.2%})"
+    print(f"carrying costs {retuning.cost:+.2%} bits per byte{error}")
+    print(f"result: {place / 'retuning.json'}")
 
 
 def _sizes(text: str, option: str, depth: int) -> tuple[tuple[int, int], ...]:
