@@ -22,9 +22,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
 pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'flyweight[postgres]'")
 
+import optuna
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.base import UserError
@@ -79,8 +80,10 @@ def server() -> Iterator[int]:
             assert done.returncode == 0, done.stderr
 
         data = str(folder / "data")
-        run("initdb", "-D", data, "-U", "wing", "-A", "scram-sha-256", "--pwfile", "password", "-N", "-E", "UTF8")
-        settings = f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+        run(*f"initdb -D {data} -U wing -A scram-sha-256 --pwfile password -N -E UTF8".split())
+        settings = (
+            f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+        )
         run("pg_ctl", "start", "-w", "-D", data, "-l", str(folder / "log"), "-o", settings)
         try:
             yield port
@@ -117,7 +120,9 @@ if __name__ == "__main__":
 class Machine:
     """A study folder, and the command that is run there."""
 
-    def __init__(self, folder: Path, texts: Path, shards: Path, database: str, lost: float, **changed) -> None:
+    def __init__(
+        self, folder: Path, texts: Path, shards: Path, database: str, lost: float, **changed
+    ) -> None:
         folder.mkdir()
         self.study, self.log = folder / "study", folder / "log"
         self.recipe = tunnel_recipe(texts, **{**SETTINGS, **changed})
@@ -239,7 +244,9 @@ def test_a_killed_machine_goes_on_with_its_trial(machine: Machines, study: Calla
     assert not one.finished() & two.finished()
 
 
-def test_the_trial_of_a_machine_that_never_comes_back_is_done_again(machine: Machines, study: Callable[[], Study]):
+def test_the_trial_of_a_machine_that_never_comes_back_is_done_again(
+    machine: Machines, study: Callable[[], Study]
+):
     one, two = machine("one", lost=5), machine("two", lost=5)
     one.start()
     _until(_is_training(one), one)
@@ -262,7 +269,9 @@ def test_the_trial_of_a_machine_that_never_comes_back_is_done_again(machine: Mac
     assert lost not in one.finished()
 
 
-def test_a_machine_that_was_only_asleep_leaves_its_trial_to_the_other(machine: Machines, study: Callable[[], Study]):
+def test_a_machine_that_was_only_asleep_leaves_its_trial_to_the_other(
+    machine: Machines, study: Callable[[], Study]
+):
     one, two = machine("one", lost=5), machine("two", lost=5)
     one.start()
     _until(_is_training(one), one)
@@ -284,10 +293,12 @@ def test_another_study_of_the_same_name_is_refused(texts: Path, shards: Path, tm
     corpus = open_corpus(shards)
     open_study(tunnel_recipe(texts), corpus, tmp_path / "one", database)
     open_study(tunnel_recipe(texts), corpus, tmp_path / "two", database)
-    with pytest.raises(UserError, match=r"in this database was made otherwise \(search\.sampler: tpe -> random\)"):
+    with pytest.raises(
+        UserError, match=r"in this database was made otherwise \(search\.sampler: tpe -> random\)"
+    ):
         open_study(tunnel_recipe(texts, sampler="random"), corpus, tmp_path / "three", database)
+    proxy = {"hidden_size": 64, "tokens": 24 * 4 * 32, "batch_size": 4}
     with pytest.raises(UserError, match=r"recipe\.model\.hidden_size: 32 -> 64"):
-        proxy = {"hidden_size": 64, "tokens": 24 * 4 * 32, "batch_size": 4}
         open_study(tunnel_recipe(texts, proxy=proxy), corpus, tmp_path / "four", database)
     with pytest.raises(UserError, match="on record in a database; give its URL with --storage"):
         open_study(tunnel_recipe(texts), corpus, tmp_path / "one")
@@ -316,7 +327,10 @@ def test_what_is_wrong_with_a_database_is_told_without_the_password(
         nobody = unused.getsockname()[1]
     place = f"127.0.0.1:{server}"
     for url, message in (
-        (f"postgresql+psycopg://wing:hunter2@{place}/{name}", r"wing:\*\*\*@.*password authentication failed"),
+        (
+            f"postgresql+psycopg://wing:hunter2@{place}/{name}",
+            r"wing:\*\*\*@.*password authentication failed",
+        ),
         (f"postgresql+psycopg://wing@{place}/{name}", "password supplied.*pgpass"),
         (f"postgresql://wing:{QUOTED}@{place}/nowhere", '"nowhere" does not exist.*createdb'),
         (f"postgresql+psycopg://wing:{QUOTED}@127.0.0.1:{nobody}/{name}", "refused.*Is the server running"),

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
 
+import optuna
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.corpus import open_corpus
@@ -93,7 +94,9 @@ def test_a_gaussian_process_keeps_away_from_where_training_diverges(tmp_path: Pa
     learned = trials[8:]
     diverged = [trial for trial in learned if DIVERGED in trial.user_attrs]
     assert len(diverged) <= len(learned) // 2
-    best = min(trial.value for trial in trials if trial.value is not None and DIVERGED not in trial.user_attrs)
+    best = min(
+        trial.value for trial in trials if trial.value is not None and DIVERGED not in trial.user_attrs
+    )
     assert best < 1 - math.log10(0.015)  # and comes near the edge nevertheless
 
 

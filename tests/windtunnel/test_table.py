@@ -17,8 +17,9 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
 
+import optuna
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.base import progress
@@ -133,7 +134,10 @@ def test_the_time_left_is_of_what_was_done_now(tmp_path: Path, monkeypatch):
 
 
 def test_names_are_as_short_as_they_can_be():
-    assert short_names(["training.learning_rate", "parametrization.scale_emb"]) == ["learning_rate", "scale_emb"]
+    assert short_names(["training.learning_rate", "parametrization.scale_emb"]) == [
+        "learning_rate",
+        "scale_emb",
+    ]
     assert short_names(["sources.a.weight", "sources.b.weight", "x"]) == ["a.weight", "b.weight", "x"]
     assert short_names(["a.b.c", "d.b.c"]) == ["a.b.c", "d.b.c"]
     assert short_names(["weight", "a.weight"]) == ["weight", "a.weight"]
@@ -149,8 +153,17 @@ def test_a_search_on_a_terminal(texts: Path, shards: Path, tmp_path: Path, colum
         YAML(typ="safe", pure=True).dump(tunnel_recipe(texts, prune="none").to_dict(), file)
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    words = ["tunnel", str(recipe), "--study", str(tmp_path / "study"), "--corpus", str(shards), "--workers", "1"]
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
+    words = [
+        "tunnel",
+        str(recipe),
+        "--study",
+        str(tmp_path / "study"),
+        "--corpus",
+        str(shards),
+        "--workers=1",
+    ]
+    unwanted = ("COLUMNS", "LINES", "NO_COLOR")
+    environment = {key: value for key, value in os.environ.items() if key not in unwanted}
     process = subprocess.Popen(
         [sys.executable, "-m", "flyweight", *words], stdin=theirs, stdout=theirs, stderr=theirs,
         env=environment | {"TERM": "xterm-256color"},

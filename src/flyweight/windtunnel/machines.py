@@ -94,7 +94,9 @@ class Watch:
         return found
 
 
-def give_up(record: optuna.Study, trial: optuna.trial.Trial | optuna.trial.FrozenTrial, reason: str, *, again: bool) -> None:
+def give_up(
+    record: optuna.Study, trial: optuna.trial.Trial | optuna.trial.FrozenTrial, reason: str, *, again: bool
+) -> None:
     """Put on record that `trial` is lost; `again`: and its values in front of the queue, for whoever asks next.
 
     Of several machines that give the same trial up one alone does: the record lets a trial end once.

@@ -47,8 +47,9 @@ class TrialsTable:
 
     def __enter__(self) -> TrialsTable:
         if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self.table)
-            self._live.start()
+            live = Live(console=self._console, refresh_per_second=2, get_renderable=self.table)
+            live.start()
+            self._live = live
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -64,7 +65,9 @@ class TrialsTable:
         self._known = {trial.number for trial in ended}
         if self._live is None:
             for trial in new:
-                self._console.print(f"{self._line(trial)}; {self._standing()}", highlight=False, soft_wrap=True)
+                self._console.print(
+                    f"{self._line(trial)}; {self._standing()}", highlight=False, soft_wrap=True
+                )
 
     def confirmed(self, done: int, total: int) -> None:
         """Show how many of the runs with other seeds are done."""
@@ -76,12 +79,15 @@ class TrialsTable:
     def table(self) -> Table:
         """What stands on the terminal now."""
         table = Table(
-            box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True, title=self._standing(), title_justify="left", title_style="bold",
+            box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True,
+            title=self._standing(), title_justify="left", title_style="bold",
             caption=self._beside(), caption_justify="left",
         )  # fmt: skip
         table.add_column("trial", justify="right")
         for name in self._fitting().values():
-            table.add_column(name.replace("_", " "), justify="right", overflow="fold", min_width=KNOB_WIDTH - 2)
+            table.add_column(
+                name.replace("_", " "), justify="right", overflow="fold", min_width=KNOB_WIDTH - 2
+            )
         table.add_column("bits per byte", justify="right", min_width=7)
         table.add_column("", overflow="ellipsis", no_wrap=True)
         rows = max(2, min(SHOWN, self._console.height - BESIDE_ROWS))
@@ -174,9 +180,7 @@ def short_names(keys: Sequence[str]) -> list[str]:
     chosen = [1] * len(split)
     for _ in range(longest):
         names = _joined(split, chosen)
-        chosen = [
-            count + (names.count(name) > 1) for count, name in zip(chosen, names, strict=True)
-        ]
+        chosen = [count + (names.count(name) > 1) for count, name in zip(chosen, names, strict=True)]
     return _joined(split, chosen)
 
 
