@@ -59,7 +59,9 @@ def main() -> None:
             bests.append(best)
             seconds += last
         found = ", ".join(f"{best:.4f}" for best in bests)
-        print(f"{sampler}: {statistics.median(seconds):.3f} CPU-seconds a suggestion; best {found}", flush=True)
+        print(
+            f"{sampler}: {statistics.median(seconds):.3f} CPU-seconds a suggestion; best {found}", flush=True
+        )
 
 
 if __name__ == "__main__":
