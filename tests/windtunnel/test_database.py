@@ -22,9 +22,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
 pytest.importorskip("psycopg", reason="psycopg is missing: pip install 'flyweight[postgres]'")
 
+import optuna
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.base import UserError
@@ -79,20 +80,7 @@ def server() -> Iterator[int]:
             assert done.returncode == 0, done.stderr
 
         data = str(folder / "data")
-        run(
-            "initdb",
-            "-D",
-            data,
-            "-U",
-            "wing",
-            "-A",
-            "scram-sha-256",
-            "--pwfile",
-            "password",
-            "-N",
-            "-E",
-            "UTF8",
-        )
+        run(*f"initdb -D {data} -U wing -A scram-sha-256 --pwfile password -N -E UTF8".split())
         settings = (
             f"-c port={port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
         )
@@ -309,8 +297,8 @@ def test_another_study_of_the_same_name_is_refused(texts: Path, shards: Path, tm
         UserError, match=r"in this database was made otherwise \(search\.sampler: tpe -> random\)"
     ):
         open_study(tunnel_recipe(texts, sampler="random"), corpus, tmp_path / "three", database)
+    proxy = {"hidden_size": 64, "tokens": 24 * 4 * 32, "batch_size": 4}
     with pytest.raises(UserError, match=r"recipe\.model\.hidden_size: 32 -> 64"):
-        proxy = {"hidden_size": 64, "tokens": 24 * 4 * 32, "batch_size": 4}
         open_study(tunnel_recipe(texts, proxy=proxy), corpus, tmp_path / "four", database)
     with pytest.raises(UserError, match="on record in a database; give its URL with --storage"):
         open_study(tunnel_recipe(texts), corpus, tmp_path / "one")

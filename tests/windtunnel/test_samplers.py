@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
 
+import optuna
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.corpus import open_corpus
@@ -92,7 +93,7 @@ def test_a_gaussian_process_keeps_away_from_where_training_diverges(tmp_path: Pa
     trials = drive(study(tmp_path, "gp"), 18, cliff)
     learned = trials[8:]
     diverged = [trial for trial in learned if DIVERGED in trial.user_attrs]
-    assert len(diverged) <= len(learned) // 2
+    assert len(diverged) <= 2  # of 10; by complete trials alone it is half of them
     best = min(
         trial.value for trial in trials if trial.value is not None and DIVERGED not in trial.user_attrs
     )

@@ -17,8 +17,9 @@ import pytest
 from rich.console import Console
 from ruamel.yaml import YAML
 
-optuna = pytest.importorskip("optuna")
+pytest.importorskip("optuna")
 
+import optuna
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.base import progress
@@ -59,7 +60,7 @@ def filled(one: Study, ended: int = 50) -> list[optuna.trial.FrozenTrial]:
 def shown(table: TrialsTable, width: int, height: int = 24) -> list[str]:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     table._console = console
-    console.print(table.table())
+    console.print(table.frame())
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
@@ -159,12 +160,10 @@ def test_a_search_on_a_terminal(texts: Path, shards: Path, tmp_path: Path, colum
         str(tmp_path / "study"),
         "--corpus",
         str(shards),
-        "--workers",
-        "1",
+        "--workers=1",
     ]
-    environment = {
-        key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")
-    }
+    unwanted = ("COLUMNS", "LINES", "NO_COLOR")
+    environment = {key: value for key, value in os.environ.items() if key not in unwanted}
     process = subprocess.Popen(
         [sys.executable, "-m", "flyweight", *words], stdin=theirs, stdout=theirs, stderr=theirs,
         env=environment | {"TERM": "xterm-256color"},
@@ -184,13 +183,18 @@ def test_a_search_on_a_terminal(texts: Path, shards: Path, tmp_path: Path, colum
     frames = _frames(written.decode())
     assert any(re.search(r"[1-5] of 6 trials, best so far", frame) for frame in frames)
     assert any("running" in frame or "at 50%" in frame for frame in frames)
-    assert any("left" in frame.splitlines()[0] for frame in frames if "of 6 trials" in frame)
+    assert any(
+        re.search(r"[2-5] of 6 trials, best so far .*, about \d+ (s|min) left *$", frame, re.M)
+        for frame in frames
+    )
     last = [frame for frame in frames if "of 6 trials" in frame][-1]
     assert "6 of 6 trials, best so far" in last
     assert "the best with other seeds: 2 of 2 runs" in last
     assert len(re.findall(r"^ +\d+ ", last, re.MULTILINE)) == 6
     assert "scale emb" in last
-    assert all(len(line) <= columns for frame in frames for line in frame.splitlines() if "│" not in line)
+    redrawn = [frame for frame in frames[:-1] if re.match(r"\d of 6 trials", frame.lstrip())]
+    assert len(redrawn) > 5
+    assert all(len(line.rstrip()) <= columns for frame in redrawn for line in frame.splitlines())
     assert "…" not in last
 
 

@@ -22,6 +22,7 @@ class Pace:
         self._ends: float | None = None
 
     def note(self, share: float, now: float) -> None:
+        """Take in that `share` is done at `now`."""
         done, left = share - self._first, 1 - share
         if done > 0.02 * (1 - self._first):
             self._ends = now + (now - self._began) / done * left
@@ -49,7 +50,8 @@ class _Left(ProgressColumn):
 class StageProgress:
     """Call it with a stage's name and the share of it that is done; one bar a stage.
 
-    The time left is told by what was done since the stage's first call. Where standard error is not a terminal it prints a line when a stage begins and every few seconds.
+    The time left is told by what was done since the stage's first call. Where standard error is not a terminal it
+    prints a line when a stage begins and every few seconds.
     """
 
     def __init__(self) -> None:

@@ -78,9 +78,8 @@ def search(
     def show() -> None:
         try:
             look(_counted(record))
-        except (
-            Exception
-        ) as error:  # a database that is gone for a moment: the workers find out if it stays away
+        except Exception as error:
+            # A database that is gone for a moment only: the workers find out if it stays away.
             if study.storage is None or not is_database_error(error):
                 raise
 
@@ -118,14 +117,13 @@ def _work(study: Study, corpus: Path, workers: int, budget: Budget) -> None:
                 with study.choosing():
                     record = study.load()
                     trial = _left_behind(study, record, passed) or _new(study, record, budget, optuna)
+                    free = False
                     if trial is not None:
                         passed.add(trial.number)
                         free = stack.enter_context(held(study.trial_folder(trial.number)))
-                if trial is not None:
-                    if free:
-                        _run(study, record, trial, opened, workers, optuna)
-                    continue
-            if not _await_others(study, record, watch):
+                if trial is not None and free:
+                    _run(study, record, trial, opened, workers, optuna)
+            if trial is None and not _await_others(study, record, watch):
                 return
 
 

@@ -169,9 +169,8 @@ def keep_to(study: Study, corpus: OpenCorpus, more: Mapping[str, Any] | None = N
     }
     path = folder / STUDY_FILE
     known = read_json(path, "study") if path.exists() else None
-    kept_in = None
+    kept_in = known.pop("database", None) if known is not None else None
     if known is not None:
-        kept_in = known.pop("database", None)
         _refuse_differences(f"{folder}: this study", known, about, "name another folder with --study")
     if storage is not None:
         shared = _same_in_database(study, about)

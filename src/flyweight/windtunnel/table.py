@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from flyweight.base.progress import Pace
 from flyweight.windtunnel.machines import MACHINE, machine_name
@@ -47,8 +48,9 @@ class TrialsTable:
 
     def __enter__(self) -> TrialsTable:
         if self._console.is_terminal:
-            self._live = Live(console=self._console, refresh_per_second=2, get_renderable=self.table)
-            self._live.start()
+            live = Live(console=self._console, refresh_per_second=2, get_renderable=self.frame)
+            live.start()
+            self._live = live
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,12 +77,12 @@ class TrialsTable:
         self._confirmed = done, total
         self._note()
 
-    def table(self) -> Table:
+    def frame(self) -> Group:
         """What stands on the terminal now."""
-        table = Table(
-            box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True, title=self._standing(), title_justify="left", title_style="bold",
-            caption=self._beside(), caption_justify="left",
-        )  # fmt: skip
+        return Group(Text(self._standing(), style="bold"), self._table(), *map(Text, self._beside()))
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, collapse_padding=True)
         table.add_column("trial", justify="right")
         for name in self._fitting().values():
             table.add_column(
@@ -131,7 +133,7 @@ class TrialsTable:
         count = max(1, (self._console.width - BESIDE_KNOBS) // KNOB_WIDTH)
         return dict(list(self._names.items())[:count])
 
-    def _beside(self) -> str:
+    def _beside(self) -> list[str]:
         """What is no trial, in a line each."""
         lines = []
         if hidden := [name for key, name in self._names.items() if key not in self._fitting()]:
@@ -139,7 +141,7 @@ class TrialsTable:
         done, total = self._confirmed
         if total:
             lines.append(f"the best with other seeds: {done} of {total} runs")
-        return "\n".join(lines)
+        return lines
 
     def _row(self, trial: optuna.trial.FrozenTrial) -> list[str]:
         shown = self._shown(trial)
