@@ -119,6 +119,7 @@ def test_what_a_gaussian_process_is_told(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_search_by_a_gaussian_process_ends_and_repeats(texts: Path, shards: Path, tmp_path: Path):
     found = []
     for name in ("one", "two"):
