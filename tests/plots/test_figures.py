@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from flyweight.plots import (
     PALETTE,
+    Fitted,
+    FittedPanel,
     Panel,
     Series,
     Shares,
@@ -23,6 +25,7 @@ from flyweight.plots import (
     binned,
     colors,
     curves,
+    fitted,
     format_clock,
     panel_figure,
     panel_grid,
@@ -242,3 +245,23 @@ def test_the_palette_is_seen_on_white_and_on_the_dark_page():
 
 def test_more_colours_than_the_palette_has_are_still_different():
     assert len(set(colors(3 * len(PALETTE)))) == 3 * len(PALETTE)
+
+
+def test_fitted_curves_and_what_they_have_not_seen():
+    x = np.array([1e5, 2e5, 4e5])
+    curve = Series("law", x, x / 1e5, x / 2e5, x / 5e4)
+    seen, unseen = Fitted("64x4", x, x / 1e5, curve), Fitted("128x4", x, x / 2e5, curve, held_out=True)
+    figure = fitted(
+        [FittedPanel("one", [seen, unseen]), FittedPanel("two", [seen], (2e5, 1.5e5, 3e5)), FittedPanel("three", [seen])],
+        x_label="tokens", y_label="loss", title="law", x_written=format_clock, log_x=True,
+    )  # fmt: skip
+    one, two, three, empty = figure.axes
+    assert [line.get_markerfacecolor() for line in one.lines if line.get_marker() == "o"][1] == "none"
+    dashed = [line.get_linestyle() for line in one.lines if line.get_marker() == "None"]
+    assert dashed == ["-", "--"]
+    assert len(one.collections) == 2  # bands
+    assert two.lines[-1].get_xdata()[0] == 2e5
+    assert not empty.get_visible()
+    figure.canvas.draw()
+    assert [tick.get_text() for tick in three.get_xticklabels()] == ["100K", "200K", "400K"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["64x4", "128x4"]

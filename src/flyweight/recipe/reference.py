@@ -73,6 +73,8 @@ def _parts(section: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
         annotation = field.annotation
         if get_origin(annotation) is dict:
             name, annotation = f"{name}.*", get_args(annotation)[1]
+        elif type(None) in get_args(annotation):  # a section that may be left out
+            annotation = get_args(annotation)[0]
         if isinstance(annotation, type) and issubclass(annotation, Frozen):
             parts.append((name, annotation))
     return parts
