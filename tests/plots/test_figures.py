@@ -252,7 +252,11 @@ def test_fitted_curves_and_what_they_have_not_seen():
     curve = Series("law", x, x / 1e5, x / 2e5, x / 5e4)
     seen, unseen = Fitted("64x4", x, x / 1e5, curve), Fitted("128x4", x, x / 2e5, curve, held_out=True)
     figure = fitted(
-        [FittedPanel("one", [seen, unseen]), FittedPanel("two", [seen], (2e5, 1.5e5, 3e5)), FittedPanel("three", [seen])],
+        [
+            FittedPanel("one", [seen, unseen]),
+            FittedPanel("two", [seen], (2e5, 1.5e5, 3e5)),
+            FittedPanel("three", [seen]),
+        ],
         x_label="tokens", y_label="loss", title="law", x_written=format_clock, log_x=True,
     )  # fmt: skip
     one, two, three, empty = figure.axes

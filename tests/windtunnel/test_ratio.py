@@ -146,6 +146,12 @@ def test_branches_from_a_run_of_ones_own(texts: Path, mixed: Path, tmp_path: Pat
     )
     assert study.stable is None
     assert study.proxy.model == recipe.model
+    assert study.begin == -(-(START - 500) // 128) * 128
+    with pytest.raises(UserError, match="after the decay began"):
+        open_ratio_study(
+            recipe.model_copy(update={"training": recipe.scaled(4096).training}), open_corpus(mixed),
+            tmp_path / "other", start_from=str(tmp_path / "run"),
+        )  # fmt: skip
     (candidate,) = search(study, mixed)
     assert len(candidate.objectives) == 2
     first = next(iter(read_events(tmp_path / "study" / "trials" / "0000")))

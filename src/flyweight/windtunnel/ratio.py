@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
-from flyweight.recipe import Knob, Ratio, Recipe, recipe_from_dict
+from flyweight.inference import find_checkpoint, read_checkpoint_recipe, read_state
+from flyweight.recipe import Knob, Ratio, Recipe, identity_hash, recipe_from_dict
 from flyweight.windtunnel.branches import decay_start, stable_run
 from flyweight.windtunnel.mixing_law import Response, fit_response, least_points
 from flyweight.windtunnel.proxy import proxy_recipe
@@ -155,14 +156,16 @@ def open_ratio_study(
             "weights": ratio.weights or recipe.tunnel.weights,
         }
     )  # fmt: skip
+    more: dict[str, Any] = {"ratio": ratio.model_dump(mode="json", exclude={"trials"})}
     if start_from is None:
         stable, (clock,) = stable_run(base, [decay_start(base)], STABLE, 1)
         start_from = f"{folder / STABLE}@{clock}"
     else:
-        stable, clock = None, decay_start(base)
+        stable, clock = None, _clock_of(start_from, decay_start(base))
+        more["from"] = f"{identity_hash(read_checkpoint_recipe(find_checkpoint(start_from)))}@{clock}"
     study = RatioStudy(folder, base, tunnel, storage, start_from=start_from, stable=stable, begin=clock)
     with_shares(base, dict.fromkeys(ratio.sources, ratio.high / len(ratio.sources)))  # so that it is told now
-    keep_to(study, corpus, {"ratio": ratio.model_dump(mode="json", exclude={"trials"})})
+    keep_to(study, corpus, more)
     return study
 
 
@@ -216,6 +219,17 @@ def response(study: RatioStudy, trials: Sequence[optuna.trial.FrozenTrial]) -> R
         study.tunnel.weights,
         (study.ratio.low, study.ratio.high),
     )
+
+
+def _clock_of(start_from: str, decay: int) -> int:
+    """The clock of the user's checkpoint, in tokens; refused where it lies within the decay."""
+    clock = int(read_state(find_checkpoint(start_from))["clock"])
+    if clock > decay:
+        raise UserError(
+            f"--from {start_from}: that checkpoint is at {clock:,} tokens, after the decay began at {decay:,}; name an "
+            f"earlier one with RUN@TOKENS."
+        )
+    return clock
 
 
 def _space(ratio: Ratio) -> dict[str, Knob]:
