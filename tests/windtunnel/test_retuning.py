@@ -68,6 +68,9 @@ def test_the_command(texts: Path, shards: Path, tmp_path: Path, monkeypatch):
     one = load_recipe(str(folder / "carried" / "seed-1" / "recipe.yaml"))
     other = load_recipe(str(folder / "trials" / "0000" / "recipe.yaml"))
     assert one.model == other.model
+    assert other.training.learning_rate.maximum == pytest.approx(
+        0.03
+    )  # the search begins with what is carried
     assert one.model.hidden_size == 64
     assert one.training.tokens == other.training.tokens == recipe.tunnel.proxy.tokens
     assert one.training.learning_rate.maximum == pytest.approx(0.03)

@@ -213,14 +213,14 @@ def retune(
 ) -> None:
     """Search again at a larger size, and say what carrying the proxy's values over would have cost there.
 
-    Trials, sampler and tokens are those of the recipe's `tunnel:` section. Ctrl-C stops, the same command goes on.
+    The search begins with the carried values, so that whatever it finds is better, or as good. Trials, sampler and tokens are those of the recipe's `tunnel:` section. Ctrl-C stops, the same command goes on.
     """
     from flyweight.base import write_json
     from flyweight.corpus import open_corpus, prepare
     from flyweight.windtunnel.costs import search_cost
     from flyweight.windtunnel.flight import write_result
     from flyweight.windtunnel.lines import candidate_lines
-    from flyweight.windtunnel.retuning import Retuning, carry, open_retuning
+    from flyweight.windtunnel.retuning import Retuning, begin_with, carry, open_retuning
     from flyweight.windtunnel.search import search
     from flyweight.windtunnel.study import require_optuna
     from flyweight.windtunnel.table import TrialsTable
@@ -237,6 +237,7 @@ def retune(
         print(line, file=sys.stderr, flush=True)
     budget = budget_of(budget_tokens, budget_hours)
     carried = carry(found, study, shards, workers=count)
+    begin_with(found, carried.values)
     with TrialsTable(found) as table:
         candidates = search(
             found, shards, workers=count, budget=budget, look=table, confirmed=table.confirmed

@@ -96,6 +96,13 @@ def open_retuning(
     return open_study(changed, corpus, folder, storage)
 
 
+def begin_with(study: Study, values: dict[str, float]) -> None:
+    """Make these values the first trial of a search that has none: it then looks for what is better than they are."""
+    record = study.load()
+    if not record.get_trials(deepcopy=False):
+        record.enqueue_trial(values)
+
+
 def carry(study: Study, found: Path, corpus: Path, *, workers: int = 1) -> Candidate:
     """The best values of the finished study in `found`, trained at the size of `study` with as many seeds.
 
