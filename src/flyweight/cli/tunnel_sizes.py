@@ -213,7 +213,8 @@ def retune(
 ) -> None:
     """Search again at a larger size, and say what carrying the proxy's values over would have cost there.
 
-    The search begins with the carried values, so that whatever it finds is better, or as good. Trials, sampler and tokens are those of the recipe's `tunnel:` section. Ctrl-C stops, the same command goes on.
+    The search begins with the carried values, so that whatever it finds is better, or as good. Trials, sampler and
+    tokens are those of the recipe's `tunnel:` section. Ctrl-C stops, the same command goes on.
     """
     from flyweight.base import write_json
     from flyweight.corpus import open_corpus, prepare
