@@ -68,7 +68,7 @@ def test_the_command(tmp_path):
     assert prediction["budget"] == 1e18
     shown = CliRunner().invoke(app, ["plan", "gpt-s-5m", "--law", str(tmp_path)])
     assert f"{prediction['bits_per_byte']:.4f}" in shown.output
-    assert "2.5 times the tokens that the law was fitted to" in " ".join(shown.output.split())
+    assert "this run has 2.5 times the tokens that the law was fitted to" in " ".join(shown.output.split())
     odd = CliRunner().invoke(app, ["plan", "gpt-s-5m", "--budget-flops", "1e18"])
     assert odd.exit_code == 1
     assert "goes with --law" in str(odd.exception)

@@ -73,29 +73,35 @@ def format_duration(seconds: float) -> str:
     return f"{seconds:.3g} s" if seconds >= 0.1 else f"{1000 * seconds:.3g} ms"
 
 
-def _prediction(found: Prediction) -> Table:
-    table = new_table("Loss by the scaling law", "of what", "bits per byte", "90 % interval")
-    size = f"{format_tokens(found.parameters)} parameters in matrices, {format_tokens(found.tokens)} tokens"
-    table.add_row(size, f"{found.bits_per_byte:.4f}", f"{found.low:.4f} to {found.high:.4f}")
-    best = f"best at {found.budget:.3g} FLOPs: {format_tokens(round(found.best_parameters))} parameters"
+def _prediction(found: Prediction) -> RenderableType:
+    table = new_table("Loss by the scaling law", "", "parameters in matrices", "tokens", "bits per byte")
     table.add_row(
-        f"{best}, {format_tokens(round(found.best_tokens))} tokens",
-        f"{found.best_bits_per_byte:.4f}",
-        f"{format_tokens(round(found.best_parameters_low))} to {format_tokens(round(found.best_parameters_high))} "
-        f"parameters",
+        "this run",
+        format_tokens(found.parameters),
+        format_tokens(found.tokens),
+        f"{found.bits_per_byte:.4f} ({found.low:.4f} to {found.high:.4f})",
     )
+    low, high = format_tokens(found.best_parameters_low), format_tokens(found.best_parameters_high)
+    table.add_row(
+        f"best at {found.budget:.3g} FLOPs",
+        f"{format_tokens(found.best_parameters)} ({low} to {high})",
+        format_tokens(found.best_tokens),
+        f"{found.best_bits_per_byte:.4f}",
+    )
+    notes = ["in brackets: where nine tenths of fits to branches drawn again lie"]
     far = [
-        f"{beyond:.3g} times the {what}"
+        f"{beyond:,.{1 if beyond < 100 else 0}f} times the {what}"
         for beyond, what in ((found.beyond_parameters, "parameters"), (found.beyond_tokens, "tokens"))
         if beyond > 1
     ]
     if far:
-        table.add_row(f"this is {' and '.join(far)} that the law was fitted to", "", "", style="yellow")
+        notes.append(f"this run has {' and '.join(far)} that the law was fitted to")
     if found.differences:
-        table.add_row(
-            f"the law's recipe is another in: {', '.join(found.differences[:6])}", "", "", style="yellow"
-        )
-    return table
+        more = f" and {len(found.differences) - 4} more" if found.differences[4:] else ""
+        notes.append(f"the law is of a recipe that differs in {', '.join(found.differences[:4])}{more}")
+    return Group(
+        table, *(Text(note, style="dim" if index == 0 else "yellow") for index, note in enumerate(notes))
+    )
 
 
 def _parameters(plan: Plan) -> Table:
