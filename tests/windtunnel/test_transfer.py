@@ -12,14 +12,13 @@ from windtunnel_setup import tunnel_recipe
 from flyweight.base import UserError
 from flyweight.windtunnel.costs import transfer_cost
 from flyweight.windtunnel.transfer import (
-    STANDARD_STD,
     Grid,
     Transfer,
     powers_of_two,
     run_transfer,
-    sized,
     transfer_jobs,
 )
+from flyweight.windtunnel.widths import STANDARD_STD, sized
 
 RATES = powers_of_two(-10, -4)
 

@@ -12,7 +12,8 @@ from flyweight.windtunnel.ratio import RatioStudy
 from flyweight.windtunnel.scaling_runs import Ladder, Size, tokens_of_ladder
 from flyweight.windtunnel.study import Study
 from flyweight.windtunnel.table import duration
-from flyweight.windtunnel.transfer import Grid, sized, swept_recipe
+from flyweight.windtunnel.transfer import Grid, swept_recipe
+from flyweight.windtunnel.widths import sized
 from flyweight.windtunnel.workers import on_few_threads
 
 RUN_SECONDS = 6.6

@@ -14,8 +14,8 @@ from flyweight.model import matrix_parameters, parameter_counts
 from flyweight.recipe import Recipe, identity
 from flyweight.windtunnel.branches import Tree, tokens_of_tree, tree
 from flyweight.windtunnel.scaling_law import Fit, Measured, fit_law
-from flyweight.windtunnel.transfer import sized
 from flyweight.windtunnel.trials import Outcome
+from flyweight.windtunnel.widths import sized
 from flyweight.windtunnel.workers import run_jobs
 
 LAW_FILE = "scaling_law.json"

@@ -21,17 +21,14 @@ import numpy as np
 from flyweight import __version__
 from flyweight.base import UserError, read_json, write_json
 from flyweight.model import parameter_counts
-from flyweight.recipe import Recipe, identity, recipe_from_dict
+from flyweight.recipe import Recipe, identity
 from flyweight.windtunnel.proxy import shortened, with_values
 from flyweight.windtunnel.trials import Outcome
-from flyweight.windtunnel.widths import at_width
+from flyweight.windtunnel.widths import sized
 from flyweight.windtunnel.workers import Job, on_few_threads, run_jobs
 
 GRID_FILE = "grid.json"
 RATE = "training.learning_rate"
-STANDARD_STD = 0.02
-"""Initialisation of the standard parametrization where the recipe has another: GPT-2's."""
-
 Kind = Literal["standard", "mup", "minicpm", "xmodel-2.5"]
 
 
@@ -159,30 +156,6 @@ class Transfer:
             },
             "sweeps": rows,
         }
-
-
-def sized(recipe: Recipe, kind: str, width: int, depth: int) -> Recipe:
-    """The recipe with another parametrization, width and depth.
-
-    A µP recipe as `standard` keeps nothing of µP and starts with STANDARD_STD; a standard one cannot become µP, since
-    its base width is not known.
-
-    Raises:
-        UserError: that, or heads that would not be whole.
-    """
-    data = recipe.to_dict()
-    data["model"] = at_width(recipe.model, width).model_dump(mode="json") | {"num_hidden_layers": depth}
-    own = recipe.parametrization
-    if kind == "standard" and own.kind != "standard":
-        data["parametrization"] = {"kind": "standard", "init_std": STANDARD_STD}
-    elif kind != "standard" and own.kind == "standard":
-        raise UserError(
-            f"{recipe.name} has the standard parametrization; {kind} needs a base width, so give the recipe a "
-            f"`parametrization` of a µP kind with `dim_model_base`."
-        )
-    else:
-        data["parametrization"]["kind"] = kind
-    return recipe_from_dict(data, f"{recipe.name} as {kind} at width {width}")
 
 
 def swept_recipe(recipe: Recipe, grid: Grid, kind: str, width: int, depth: int) -> Recipe:

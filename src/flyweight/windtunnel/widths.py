@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 
 from flyweight.base import UserError
-from flyweight.recipe import Model
+from flyweight.recipe import Model, Recipe, recipe_from_dict
+
+STANDARD_STD = 0.02
+"""Initialisation of the standard parametrization where the recipe has another: GPT-2's."""
 
 _IN_PROPORTION = ("hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 
@@ -24,6 +27,30 @@ def at_width(model: Model, hidden_size: int) -> Model:
         )
     times = {name: getattr(model, name) * hidden_size // model.hidden_size for name in _IN_PROPORTION}
     return model.model_copy(update=times)
+
+
+def sized(recipe: Recipe, kind: str, width: int, depth: int) -> Recipe:
+    """The recipe with another parametrization, width and depth.
+
+    A µP recipe as `standard` keeps nothing of µP and starts with STANDARD_STD; a standard one cannot become µP, since
+    its base width is not known.
+
+    Raises:
+        UserError: that, or heads that would not be whole.
+    """
+    data = recipe.to_dict()
+    data["model"] = at_width(recipe.model, width).model_dump(mode="json") | {"num_hidden_layers": depth}
+    own = recipe.parametrization
+    if kind == "standard" and own.kind != "standard":
+        data["parametrization"] = {"kind": "standard", "init_std": STANDARD_STD}
+    elif kind != "standard" and own.kind == "standard":
+        raise UserError(
+            f"{recipe.name} has the standard parametrization; {kind} needs a base width, so give the recipe a "
+            f"`parametrization` of a µP kind with `dim_model_base`."
+        )
+    else:
+        data["parametrization"]["kind"] = kind
+    return recipe_from_dict(data, f"{recipe.name} as {kind} at width {width}")
 
 
 def default_widths(model: Model) -> list[int]:
