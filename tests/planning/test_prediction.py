@@ -30,6 +30,7 @@ def scaling(recipe) -> Scaling:
         "version": "0",
         "recipe": identity(recipe),
         "weights": {},
+        "measured on": {},
         "corpus": "",
         "ladder": {},
     }
@@ -44,12 +45,22 @@ def test_a_run_of_another_size_and_length_is_predicted():
     assert found.parameters == n
     assert found.bits_per_byte == LAW.loss(n, found.tokens)
     assert found.low < found.bits_per_byte < found.high
-    assert found.beyond_parameters == 1.0
-    assert found.beyond_tokens == pytest.approx(5.0, rel=1e-3)
+    assert found.outside[0] == "this run has 5 times the most tokens that the law was fitted to"
     assert found.differences == []
-    assert found.best_bits_per_byte <= found.bits_per_byte
-    assert 6 * found.best_parameters * found.best_tokens == pytest.approx(found.budget)
-    assert found.best_parameters_low < found.best_parameters < found.best_parameters_high
+    best = found.best
+    assert best is not None
+    assert best.bits_per_byte <= found.bits_per_byte
+    assert 6 * best.parameters * best.tokens == pytest.approx(found.budget)
+    assert best.low < best.parameters < best.high
+
+
+def test_far_below_and_far_above_are_told():
+    recipe = load_recipe("gpt-s-5m").scaled("20M")
+    found = predict(recipe, scaling(recipe), 1e24)
+    assert found.outside[0] == "this run has 0.2 times the fewest tokens that the law was fitted to"
+    assert found.outside[1].startswith("the best split has ")
+    weighed = load_recipe("gpt-s-5m", ["tunnel.weights={fineweb_edu: 1}"])
+    assert predict(weighed, scaling(recipe)).differences == ["tunnel.weights"]
 
 
 def test_another_recipe_is_named():

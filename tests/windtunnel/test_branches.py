@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from windtunnel_setup import tunnel_recipe
 
-from flyweight.base import UserError
+from flyweight.base import UserError, write_json
 from flyweight.corpus import open_corpus
 from flyweight.curriculum import Schedule
 from flyweight.events import read_events
-from flyweight.recipe import Recipe, recipe_from_dict
+from flyweight.recipe import Recipe, identity_hash, recipe_from_dict
 from flyweight.training import train
 from flyweight.windtunnel.branches import decay_start, decayed_early, stable_run, tokens_of_tree, tree
-from flyweight.windtunnel.workers import run_jobs
+from flyweight.windtunnel.trials import OUTCOME_FILE, Outcome
+from flyweight.windtunnel.workers import Job, run_jobs
 
 STEP = 4 * 32
 
@@ -72,6 +74,38 @@ def test_the_stable_run_ends_with_its_last_branch(texts: Path, tmp_path: Path):
     assert tokens_of_tree(one) == places[1] + (4096 - places[0]) + (8192 - places[1])
     with pytest.raises(UserError, match="within its first step"):
         stable_run(recipe, [STEP - 1], "stable", 1)
+
+
+def test_knots_that_meet_at_the_new_decay(texts: Path):
+    """What ends a ramp just where the shorter run begins to decay stays in its place, as far as a list can hold it."""
+    start, half = 5734, 2867
+    recipe = changed(
+        tunnel_recipe(texts),
+        weight_decay=[
+            {"at": 0, "value": 0.2}, {"at": half, "value": 0.1, "shape": "linear"},
+            {"at": start, "value": 0.1, "shape": "linear"}, {"at": 8192, "value": 0.0, "shape": "linear"},
+        ],
+        optimizer=[{"at": 0, "kind": "adamw"}, {"at": half, "kind": "muon"}, {"at": start, "kind": "adamw"}],
+    )  # fmt: skip
+    new = decayed_early(recipe, 4096).training
+    assert new.weight_decay.at(half // 2) == pytest.approx(0.15, abs=1e-4)
+    assert new.weight_decay.at(half) == pytest.approx(0.1)
+    assert new.weight_decay.at(4096) == pytest.approx(0)
+    assert [(knot.at, knot.kind) for knot in new.optimizer] == [
+        (0, "adamw"),
+        (half - 1, "muon"),
+        (half, "adamw"),
+    ]
+
+
+def test_a_job_of_another_recipe_is_refused(texts: Path, shards: Path, tmp_path: Path):
+    """A folder that is used again must not lend its outcomes to other values."""
+    one = Job("seed-0", tunnel_recipe(texts))
+    outcome = Outcome("complete", 8192, 2.0, {"text": 2.0}, {}, identity_hash(one.recipe), 1.0)
+    write_json(tmp_path / "seed-0" / OUTCOME_FILE, asdict(outcome))
+    assert run_jobs([one], shards, tmp_path)["seed-0"].objective == 2.0
+    with pytest.raises(UserError, match="run with another recipe"):
+        run_jobs([Job("seed-0", changed(one.recipe, z_loss=1e-4))], shards, tmp_path)
 
 
 @pytest.mark.slow

@@ -20,23 +20,51 @@ from flyweight.corpus import open_corpus
 from flyweight.recipe import load_recipe
 from flyweight.windtunnel.confirmation import Candidate
 from flyweight.windtunnel.flight import write_result
-from flyweight.windtunnel.retuning import Retuning, open_retuning
+from flyweight.windtunnel.retuning import Retuning, best_other, carried_values, open_retuning
 from flyweight.windtunnel.study import open_study
 
+OTHER = {"parametrization.scale_emb": 3.0, "training.learning_rate": 0.01}
 FOUND = {"parametrization.scale_emb": 5.0, "training.learning_rate": 0.03}
 
 
 def test_what_carrying_costs():
-    one = Retuning(Candidate(3, FOUND, (2.02, 2.06)), Candidate(1, FOUND, (2.0, 2.0)))
+    searched = Candidate(1, OTHER, (1.9, 2.0, 2.0))  # chosen by its first seed, which flatters it
+    one = Retuning(Candidate(3, FOUND, (2.5, 2.02, 2.06)), searched)
     assert one.cost == pytest.approx(0.02)
-    assert one.spread == pytest.approx(math.sqrt(0.0008) / math.sqrt(2) / 2)
-    assert Retuning(Candidate(3, FOUND, (2.02,)), Candidate(1, FOUND, (2.0,))).spread is None
+    assert one.error == pytest.approx(
+        math.hypot(one.carried.spread, searched.spread) / math.sqrt(2) / searched.mean
+    )
+    alone = Retuning(Candidate(3, FOUND, (2.02,)), Candidate(1, OTHER, (2.0,)))
+    assert alone.error is None
+    assert alone.cost == pytest.approx(0.01)
 
 
-def test_a_size_that_the_search_has_seen_is_refused(texts: Path, shards: Path, tmp_path: Path):
-    for width, depth in ((32, None), (64, 1)):
-        with pytest.raises(UserError, match="not larger than the proxy, 32 with 2"):
-            open_retuning(tunnel_recipe(texts), open_corpus(shards), tmp_path, width, depth)
+def test_the_other_values_are_others_and_sound():
+    carried = Candidate(0, FOUND, (2.0, 2.0))
+    same, wild = Candidate(0, FOUND, (1.8, 1.9)), Candidate(2, OTHER, (1.0,), diverged=1)
+    lucky, best = Candidate(3, OTHER, (1.5, 2.2)), Candidate(4, OTHER, (1.9, 2.1))
+    assert best_other([lucky, best, wild, same], carried) is best
+    assert best_other([same, wild], carried) is None
+
+
+def test_a_study_that_does_not_fit_is_refused(texts: Path, shards: Path, tmp_path: Path):
+    corpus, recipe = open_corpus(shards), tunnel_recipe(texts)
+    study = open_retuning(recipe, corpus, tmp_path / "large", 64, None)
+
+    def with_best(values: dict[str, float]) -> Path:
+        write_result(open_study(recipe, corpus, tmp_path / "small"), [Candidate(2, values, (2.5,))])
+        return tmp_path / "small"
+
+    assert carried_values(study, with_best(FOUND)).values == FOUND
+    for value in (0.5, 1e-4):
+        with pytest.raises(UserError, match="outside the recipe's space"):
+            carried_values(study, with_best(FOUND | {"training.learning_rate": value}))
+    with pytest.raises(UserError, match="that study searched"):
+        carried_values(study, with_best({"training.learning_rate": 0.03}))
+    about = json.loads((with_best(FOUND) / "study.json").read_text())
+    (tmp_path / "small" / "study.json").write_text(json.dumps(about | {"corpus": "other"}))
+    with pytest.raises(UserError, match="made with other token shards"):
+        carried_values(study, tmp_path / "small")
 
 
 @pytest.mark.slow

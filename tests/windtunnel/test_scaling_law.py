@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 pytest.importorskip("scipy")
 
 from flyweight.base import UserError
-from flyweight.windtunnel.scaling_law import Law, Measured, fit_law
+from flyweight.windtunnel.scaling_law import LEAST, Fit, Law, Measured, fit_law
 
 TRUE = Law(a=400.0, alpha=0.45, b=900.0, beta=0.42, c=0.9)
 SIZES = (100_000, 300_000, 1_000_000, 3_000_000)
@@ -51,9 +53,35 @@ def test_the_best_split_is_the_best_one():
         assert TRUE.loss(parameters * factor, tokens / factor) > best
 
 
+def test_a_loss_that_answers_to_one_of_the_two_alone_has_no_best_split():
+    for law in (
+        Law(2e-9, LEAST, 900.0, 0.42, 0.9),
+        Law(400.0, 0.45, 1e-9, LEAST, 0.9),
+        Law(2e-22, 0.05, 1e30, 0.02, 1),
+    ):
+        assert all(math.isnan(value) for value in law.best_split(1e15))
+        assert Fit(law, (law,), ()).best_split(1e15) is None
+    middle, low, high = Fit(TRUE, (TRUE, Law(400.0, LEAST, 900.0, 0.42, 0.9)), ()).best_split(1e15) or (
+        0,
+        0,
+        0,
+    )
+    assert low == 0.0  # fewer parameters than any number
+    assert middle == high == TRUE.best_split(1e15)[0]
+
+
+def test_an_interval_that_was_thrown_away_is_missed():
+    data = fit_law(branches(0.0), resamples=2).to_dict()
+    assert Fit.from_dict(data).predict(1e6, 1e7)[0] == pytest.approx(TRUE.loss(1e6, 1e7), rel=1e-3)
+    with pytest.raises(TypeError, match="no resampled laws"):
+        Fit.from_dict({**data, "resampled": []})
+
+
 def test_too_little_is_refused():
     for few in (branches(0)[:4], [point for point in branches(0) if point.tokens == COUNTS[0]] * 2):
         with pytest.raises(UserError, match="needs two sizes"):
             fit_law(few)
+    with pytest.raises(UserError, match="one token count only"):
+        fit_law([*branches(0), Measured(10, 10, 1.0)])
     with pytest.raises(UserError, match="diverged"):
-        fit_law([*branches(0), Measured(10, 10, float("nan"))])
+        fit_law([*branches(0), Measured(SIZES[0], 10, float("nan"))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from windtunnel_setup import tunnel_recipe
 
 from flyweight.base import UserError
+from flyweight.model import parameter_counts
 from flyweight.windtunnel.costs import transfer_cost
+from flyweight.windtunnel.lines import transfer_lines
 from flyweight.windtunnel.transfer import (
     Grid,
     Transfer,
@@ -62,6 +65,18 @@ def test_an_optimum_at_the_edge_says_so_and_a_diverged_run_is_never_it():
     found.objectives["mup", 64, 2][:] = math.inf
     with pytest.raises(UserError, match="no rate of the grid was sound"):
         found.optimum("mup", 64, 2)
+    assert found.sound_optimum("mup", 64, 2) is None
+    assert found.moved("mup") is None
+    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["sweeps"][1]["best_rate"] is None
+    assert any("every rate of the grid diverged" in line for line in transfer_lines(found))
+
+
+def test_a_rate_that_diverges_when_carried_is_told():
+    found = transfer(mup=[-7, -7])
+    found.objectives["mup", 64, 2][3, 0] = math.inf
+    assert found.loss_of_carrying("mup", 64, 2) is None
+    assert any("with the best of the smallest diverged" in line for line in transfer_lines(found))
+    json.dumps(found.to_dict(), allow_nan=False)
 
 
 def test_grids_that_say_nothing_are_refused():
@@ -69,6 +84,20 @@ def test_grids_that_say_nothing_are_refused():
         Grid(("mup",), (32,), (2,), (0.1, 0.2))
     with pytest.raises(UserError, match="a seed at least"):
         Grid(("mup",), (32,), (2,), RATES, seeds=0)
+    for odd in (0.0, math.inf, math.nan):
+        with pytest.raises(UserError, match="tokens per parameter; expected more than 0"):
+            Grid(("mup",), (32,), (2,), RATES, tokens_per_parameter=odd)
+
+
+def test_each_size_has_as_many_tokens_as_parameters(texts: Path):
+    recipe = tunnel_recipe(texts)
+    grid = Grid(("mup",), (32, 64), (1,), RATES, tokens_per_parameter=0.12)
+    for (_, width, _, _, _), job in transfer_jobs(recipe, grid, workers=1).items():
+        counted = parameter_counts(sized(recipe, "mup", width, 1).model)["total"]
+        assert job.recipe.training.tokens == round(0.12 * counted)
+        assert job.recipe.training.batch_size == recipe.training.batch_size
+    with pytest.raises(UserError, match="more than the recipe's 8,192"):
+        transfer_jobs(recipe, Grid(("mup",), (64,), (2,), RATES, tokens_per_parameter=20), workers=1)
 
 
 def test_jobs_differ_in_what_is_swept_and_in_nothing_else(texts: Path):

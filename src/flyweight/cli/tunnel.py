@@ -227,18 +227,26 @@ def ratio(
     with StageProgress() as progress:
         prepare(loaded, folder, progress)
     place = study or Path("studies") / f"{loaded.name}-ratio"
-    found = open_ratio_study(loaded, open_corpus(folder), place, storage, start_from)
     count = workers or os.cpu_count() or 1
+    found = open_ratio_study(loaded, open_corpus(folder), place, storage, start_from, workers=count)
     budget = budget_of(budget_tokens, budget_hours)
     print(ratio_cost(found, count), file=sys.stderr, flush=True)
-    train_stable(found, folder)
+    train_stable(found, folder, workers=count)
     with TrialsTable(found) as table:
         candidates = run_search(
             found, folder, workers=count, budget=budget, look=table, confirmed=table.confirmed
         )
-    own = own_candidate(found, folder, count)
+    own = own_candidate(found, folder, workers=count)
     fitted = response(found, found.load().get_trials(deepcopy=False))
-    more = {"own": own, "response": None if fitted is None else fitted.to_dict()}
+    more = {
+        "own": {
+            "shares": own.values,
+            "objectives": list(own.objectives),
+            "spread": own.spread,
+            "diverged": own.diverged,
+        },
+        "response": None if fitted is None else fitted.to_dict(),
+    }
     path = write_result(found, candidates, more)
     if fitted is not None:
         figure = response_figure(fitted, found.name)
@@ -248,9 +256,10 @@ def ratio(
         return
     for line in candidate_lines(found, candidates):
         print(line)
-    shares = ", ".join(f"{name} {share:.4g}" for name, share in own["shares"].items())
-    mean = "diverged" if own["mean"] is None else f"{own['mean']:.4f} bits per byte"
-    print(f"the recipe's own shares: {mean} over {len(own['objectives'])} seeds: {shares}")
+    shares = ", ".join(f"{name} {share:.4g}" for name, share in own.values.items())
+    came_to = "a seed diverged" if own.diverged else f"{own.mean:.4f} bits per byte"
+    spread = "" if own.spread is None else f" ± {own.spread:.4f} over {len(own.objectives)} seeds"
+    print(f"the recipe's own shares: {came_to}{spread}: {shares}")
     for line in [] if fitted is None else response_lines(fitted):
         print(line)
     if not candidates:
@@ -271,13 +280,18 @@ def fly(
     print(f"recipe: {out}")
 
 
+def until(hours: float | None) -> float | None:
+    """The time, in seconds since the epoch, that is so many hours away."""
+    return None if hours is None else time.time() + 3600 * hours
+
+
 def budget_of(tokens: str | None, hours: float | None) -> Budget:
     """When a search stops early, by its options."""
     from flyweight.windtunnel.search import Budget
 
     return Budget(
         None if tokens is None else tokens_of(tokens, "--budget-tokens"),
-        None if hours is None else time.time() + 3600 * hours,
+        until(hours),
     )
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -23,12 +21,7 @@ from flyweight.cli.options import (
     recipe_of,
     tokens_of,
 )
-from flyweight.cli.tunnel import BudgetHours, BudgetTokens, Storage, Workers, budget_of, tunnel
-
-
-def until(hours: float | None) -> float | None:
-    """The time, in seconds since the epoch, that is so many hours away."""
-    return None if hours is None else time.time() + 3600 * hours
+from flyweight.cli.tunnel import BudgetHours, BudgetTokens, Storage, Workers, budget_of, tunnel, until
 
 
 @tunnel.command()
@@ -61,8 +54,8 @@ def transfer(
 ) -> None:
     """Sweep the learning rate at several sizes: does the best one stay where it is when the model grows?
 
-    All runs have the recipe's tokens (add training.tokens=500K for short ones), or as many times more as their model is
-    larger. Ctrl-C stops, the same command goes on.
+    All runs have the recipe's tokens (add training.tokens=500K for short ones) or, of these, as many as a multiple
+    of their model's parameters. Ctrl-C stops, the same command goes on.
     """
     from flyweight.corpus import open_corpus, prepare
     from flyweight.plots import write_figure
@@ -197,9 +190,9 @@ def retune(
     recipe: RecipeArgument,
     study: Annotated[Path, typer.Argument(help="The finished study whose best values are carried.")],
     overrides: Overrides = None,
-    width: Annotated[int, typer.Option(help="hidden_size of the larger model.")] = 256,
+    width: Annotated[int, typer.Option(min=1, help="hidden_size of the larger model.")] = 256,
     depth: Annotated[
-        int | None, typer.Option(help="Its num_hidden_layers; the proxy's when left out.")
+        int | None, typer.Option(min=1, help="Its num_hidden_layers; the proxy's when left out.")
     ] = None,
     folder: Annotated[
         Path | None, typer.Option(help="The folder of the new search; studies/NAME-retuned when left out.")
@@ -213,15 +206,22 @@ def retune(
 ) -> None:
     """Search again at a larger size, and say what carrying the proxy's values over would have cost there.
 
-    The search begins with the carried values, so that whatever it finds is better, or as good. Trials, sampler and
-    tokens are those of the recipe's `tunnel:` section. Ctrl-C stops, the same command goes on.
+    The search begins with the carried values. Trials, sampler and tokens are those of the recipe's `tunnel:` section.
+    Ctrl-C stops, the same command goes on.
     """
     from flyweight.base import write_json
     from flyweight.corpus import open_corpus, prepare
     from flyweight.windtunnel.costs import search_cost
     from flyweight.windtunnel.flight import write_result
     from flyweight.windtunnel.lines import candidate_lines
-    from flyweight.windtunnel.retuning import Retuning, begin_with, carry, open_retuning
+    from flyweight.windtunnel.retuning import (
+        Retuning,
+        begin_with,
+        best_other,
+        carried_values,
+        carry,
+        open_retuning,
+    )
     from flyweight.windtunnel.search import search
     from flyweight.windtunnel.study import require_optuna
     from flyweight.windtunnel.table import TrialsTable
@@ -237,25 +237,29 @@ def retune(
     for line in search_cost(found, count):
         print(line, file=sys.stderr, flush=True)
     budget = budget_of(budget_tokens, budget_hours)
-    carried = carry(found, study, shards, workers=count)
+    best = carried_values(found, study)
+    print(f"and {found.tunnel.seeds} runs with the carried values", file=sys.stderr, flush=True)
+    carried = carry(found, best, shards, workers=count)
     begin_with(found, carried.values)
     with TrialsTable(found) as table:
         candidates = search(
             found, shards, workers=count, budget=budget, look=table, confirmed=table.confirmed
         )
     write_result(found, candidates)
-    if not candidates or math.isinf(candidates[0].mean) or math.isinf(carried.mean):
+    searched = best_other(candidates, carried)
+    if searched is None or carried.diverged:
         raise UserError(
-            "the carried values or every searched candidate diverged with some seed: there is nothing to compare."
+            "the carried values or all others that were confirmed diverged with some seed, or nothing else was "
+            "confirmed: there is nothing to compare; raise tunnel.confirm."
         )
-    retuning = Retuning(carried, candidates[0])
+    retuning = Retuning(carried, searched)
     write_json(place / "retuning.json", retuning.to_dict())
     if as_json:
         print_json(retuning.to_dict())
         return
     print("carried:", *candidate_lines(found, [carried]))
-    print("searched:", *candidate_lines(found, candidates[:1]))
-    error = "" if retuning.spread is None else f" (standard error {retuning.spread:.2%})"
+    print("searched:", *candidate_lines(found, [searched]))
+    error = "" if retuning.error is None else f" (standard error {retuning.error:.2%})"
     print(f"carrying costs {retuning.cost:+.2%} bits per byte{error}")
     print(f"result: {place / 'retuning.json'}")
 

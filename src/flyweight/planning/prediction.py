@@ -20,6 +20,18 @@ _ITS_OWN = (
 
 
 @dataclass(frozen=True)
+class Split:
+    """The parameters and tokens with the lowest predicted loss at a budget."""
+
+    parameters: float
+    low: float
+    """Of the interval that nine tenths of the resampled laws put the parameters in."""
+    high: float
+    tokens: float
+    bits_per_byte: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The loss of a run by a scaling law, and what the same compute could have bought."""
 
@@ -31,18 +43,12 @@ class Prediction:
     """N: those of the matrices."""
     tokens: int
     """D."""
-    beyond_parameters: float
-    """N over the largest that the law was fitted to; 1 where it is no larger."""
-    beyond_tokens: float
-    """The same of D."""
+    outside: list[str]
+    """In which respects the run, and the best split, lie outside what the law was fitted to, for people."""
     budget: float
     """FLOPs, 6 N D: those of the run, or as many as were asked for."""
-    best_parameters: float
-    """N with the lowest predicted loss at that budget, and its interval."""
-    best_parameters_low: float
-    best_parameters_high: float
-    best_tokens: float
-    best_bits_per_byte: float
+    best: Split | None
+    """None where the law has no best split."""
     differences: list[str]
     """Keys in which the recipe is another than the law's, beside size and length."""
 
@@ -52,24 +58,43 @@ def predict(recipe: Recipe, law: Scaling, budget: float | None = None) -> Predic
     parameters, tokens = matrix_parameters(recipe.model), Schedule.of(recipe.training).tokens
     middle, low, high = law.fit.predict(parameters, tokens)
     flops = 6.0 * parameters * tokens if budget is None else budget
-    best, best_low, best_high = law.fit.best_split(flops)
-    best_tokens = flops / 6 / best
+    found, best = law.fit.best_split(flops), None
+    if found is not None:
+        best_tokens = flops / 6 / found[0]
+        best = Split(*found, best_tokens, law.fit.law.loss(found[0], best_tokens))
     return Prediction(
         bits_per_byte=middle,
         low=low,
         high=high,
         parameters=parameters,
         tokens=tokens,
-        beyond_parameters=max(1.0, parameters / max(point.parameters for point in law.fit.measured)),
-        beyond_tokens=max(1.0, tokens / max(point.tokens for point in law.fit.measured)),
+        outside=_outside(law, "this run", parameters, tokens)
+        + ([] if best is None else _outside(law, "the best split", best.parameters, best.tokens)),
         budget=flops,
-        best_parameters=best,
-        best_parameters_low=best_low,
-        best_parameters_high=best_high,
-        best_tokens=best_tokens,
-        best_bits_per_byte=law.fit.law.loss(best, best_tokens),
-        differences=_differences(identity(recipe), law.about["recipe"]),
+        best=best,
+        differences=_differences(
+            identity(recipe) | {"tunnel.weights": dict(recipe.tunnel.weights)},
+            law.about["recipe"] | {"tunnel.weights": law.about["weights"]},
+        ),
     )
+
+
+def _outside(law: Scaling, what: str, parameters: float, tokens: float) -> list[str]:
+    measured = law.fit.measured
+    found = []
+    for name, value, known in (
+        ("parameters", parameters, [point.parameters for point in measured]),
+        ("tokens", tokens, [point.tokens for point in measured]),
+    ):
+        if value > max(known):
+            found.append(f"{_times(value / max(known))} the most {name}")
+        elif value < min(known):
+            found.append(f"{_times(value / min(known))} the fewest {name}")
+    return [f"{what} has {' and '.join(found)} that the law was fitted to"] if found else []
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:,.0f} times" if ratio >= 100 else f"{ratio:.2g} times"
 
 
 def _differences(own: dict[str, Any], laws: dict[str, Any]) -> list[str]:

@@ -81,21 +81,17 @@ def _prediction(found: Prediction) -> RenderableType:
         format_tokens(found.tokens),
         f"{found.bits_per_byte:.4f} ({found.low:.4f} to {found.high:.4f})",
     )
-    low, high = format_tokens(found.best_parameters_low), format_tokens(found.best_parameters_high)
-    table.add_row(
-        f"best at {found.budget:.3g} FLOPs",
-        f"{format_tokens(found.best_parameters)} ({low} to {high})",
-        format_tokens(found.best_tokens),
-        f"{found.best_bits_per_byte:.4f}",
-    )
     notes = ["in brackets: where nine tenths of fits to branches drawn again lie"]
-    far = [
-        f"{beyond:,.{1 if beyond < 100 else 0}f} times the {what}"
-        for beyond, what in ((found.beyond_parameters, "parameters"), (found.beyond_tokens, "tokens"))
-        if beyond > 1
-    ]
-    if far:
-        notes.append(f"this run has {' and '.join(far)} that the law was fitted to")
+    if (best := found.best) is not None:
+        table.add_row(
+            f"best at {found.budget:.3g} FLOPs",
+            f"{format_tokens(best.parameters)} ({format_tokens(best.low)} to {format_tokens(best.high)})",
+            format_tokens(best.tokens),
+            f"{best.bits_per_byte:.4f}",
+        )
+    else:
+        notes.append("by this law the loss falls with parameters or tokens alone, so that no split is best")
+    notes += found.outside
     if found.differences:
         more = f" and {len(found.differences) - 4} more" if found.differences[4:] else ""
         notes.append(f"the law is of a recipe that differs in {', '.join(found.differences[:4])}{more}")

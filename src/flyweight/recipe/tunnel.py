@@ -45,6 +45,15 @@ class Knob(Frozen):
             raise ValueError("a logarithmic knob has no `step`")
         return self
 
+    def holds(self, value: float) -> bool:
+        """Whether this is one of the values."""
+        if self.choices or self.low is None or self.high is None:
+            return value in self.choices
+        if not self.low <= value <= self.high:
+            return False
+        steps = 0.0 if self.step is None else (value - self.low) / self.step
+        return abs(steps - round(steps)) < 1e-6
+
     def values(self) -> int | None:
         """How many values there are; None where they are without number."""
         if self.choices:
@@ -139,5 +148,6 @@ class Tunnel(Frozen):
 
 
 def _check_weights(weights: dict[str, float]) -> None:
-    if weights and (min(weights.values()) < 0 or sum(weights.values()) <= 0):
+    sound = all(math.isfinite(weight) and weight >= 0 for weight in weights.values())
+    if weights and not (sound and sum(weights.values()) > 0):
         raise ValueError(f"`weights` are {weights}; expected none below 0 and one above")

@@ -52,8 +52,8 @@ def decay_start(recipe: Recipe) -> int:
 def decayed_early(recipe: Recipe, tokens: int) -> Recipe:
     """The recipe as a run of `tokens` tokens: its stable stage cut short, its decay that much shorter.
 
-    Before its decay it is the same run to the last sequence, in everything but its end. Whatever changes in the decay
-    (rates, mixture, optimizer, ...) keeps its place there.
+    Before its decay it is the same run to the last sequence (what its guard passed over excepted).
+    Whatever changes in the decay (rates, mixture, optimizer, ...) keeps its place there.
 
     Raises:
         UserError: `tokens` is beyond the recipe's own, or something changes in the part of the stable stage that is
@@ -174,14 +174,23 @@ class _Moved:
     def knots(self, knots: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Those before `to` as they are, those from `start` on moved, none of those between."""
         kept = [knot for knot in knots if knot["at"] <= min(self.to, self.start - 1)]
+        moved = []
         for knot in knots:
             if knot["at"] < self.start:
                 continue
             changed = knot | {"at": self.to + round((knot["at"] - self.start) * self.ratio)}
             if knot.get("half_life") is not None:
                 changed["half_life"] = max(1, round(knot["half_life"] * self.ratio))
-            kept.append(changed)
-        return kept
+            moved.append(changed)
+        if moved and moved[0]["at"] == self.to and kept[-1]["at"] == self.to:
+            # Nothing changes between the two but at the second itself, where a timeline may jump and a list may not.
+            if "value" in moved[0]:
+                moved[0] = {
+                    key: value for key, value in moved[0].items() if key not in ("shape", "half_life")
+                }
+            else:
+                kept[-1] = kept[-1] | {"at": self.to - 1}
+        return kept + moved
 
 
 def _timelines(recipe: Recipe) -> dict[str, Timeline]:

@@ -11,11 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flyweight.corpus import open_corpus
+from flyweight.recipe import Recipe
 from flyweight.windtunnel.database import database_errors, is_database_error
 from flyweight.windtunnel.machines import machine_name
 from flyweight.windtunnel.study import Study
 from flyweight.windtunnel.trials import Outcome, run_trial
-from flyweight.windtunnel.workers import POLL_SECONDS, Job, Stopped, held, on_few_threads, work_together
+from flyweight.windtunnel.workers import (
+    POLL_SECONDS,
+    Job,
+    Stopped,
+    held,
+    on_few_threads,
+    run_jobs,
+    work_together,
+)
 
 if TYPE_CHECKING:
     import optuna
@@ -69,9 +78,13 @@ def confirm(
         Stopped: a signal came.
         UserError: what ended a worker.
     """
-    seeds = range(1, study.tunnel.seeds)
+    seeds = range(1, study.tunnel.seeds if study.tunnel.confirm else 1)
     jobs = [
-        Job(f"{trial.number:04d}-seed-{seed}", on_few_threads(study.recipe(values_of(trial), seed), workers))
+        Job(
+            f"{trial.number:04d}-seed-{seed}",
+            on_few_threads(study.recipe(values_of(trial), seed), workers),
+            study.start(seed),
+        )
         for trial in best
         for seed in seeds
     ]
@@ -101,6 +114,41 @@ def confirm(
         kept = tuple(value for value in found if value is not None)
         candidates.append(Candidate(trial.number, values_of(trial), kept, len(found) - len(kept)))
     return sorted(candidates, key=lambda candidate: candidate.mean)
+
+
+def run_seeds(
+    study: Study,
+    number: int,
+    values: dict[str, float],
+    recipe: Callable[[int], Recipe],
+    folder: Path,
+    corpus: Path,
+    *,
+    workers: int = 1,
+) -> Candidate:
+    """What is no trial, trained with as many seeds as a candidate: something to compare candidates with.
+
+    Args:
+        study: whose seeds, weights and start it has.
+        number: the candidate's.
+        values: the candidate's.
+        recipe: takes a seed, from 0, and says what to train.
+        folder: of the runs.
+        corpus: folder of the token shards.
+        workers: processes.
+
+    Raises:
+        Stopped: a signal came.
+        UserError: what ended a worker, or the folder has other runs.
+    """
+    jobs = [
+        Job(f"seed-{seed}", on_few_threads(recipe(seed), workers), study.start(seed))
+        for seed in range(study.tunnel.seeds)
+    ]
+    outcomes = run_jobs(jobs, corpus, folder, workers=workers, weights=study.tunnel.weights)
+    objectives = [outcomes[job.name].objective for job in jobs]
+    kept = tuple(value for value in objectives if value is not None)
+    return Candidate(number, values, kept, len(objectives) - len(kept))
 
 
 def best_trials(trials: list[optuna.trial.FrozenTrial], count: int) -> list[optuna.trial.FrozenTrial]:
@@ -138,7 +186,7 @@ def _work(study: Study, corpus: Path, jobs: Sequence[Job]) -> None:
                 if not free:
                     continue
                 outcome = run_trial(
-                    job.recipe, opened, folder, weights=study.tunnel.weights, start_from=study.start_from
+                    job.recipe, opened, folder, weights=study.tunnel.weights, start_from=job.start_from
                 )
                 if outcome is None:
                     raise Stopped("stopped")

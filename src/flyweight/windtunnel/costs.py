@@ -77,11 +77,11 @@ def ratio_cost(study: RatioStudy, workers: int) -> str:
     tunnel, proxy = study.tunnel, study.proxy
     runs = tunnel.trials + tunnel.confirm * (tunnel.seeds - 1) + tunnel.seeds
     decay = proxy.training.tokens - study.begin
-    stable = 0 if study.stable is None else study.begin
+    stable = study.begin * len(study.stable)
     seconds = (decay / measured_speed(on_few_threads(proxy, workers)) + RUN_SECONDS) * runs / workers
     if stable:
-        seconds += stable / measured_speed(on_few_threads(proxy, 1)) + RUN_SECONDS
-    once = f"a stable run of {format_tokens(stable)} tokens, then " if stable else ""
+        seconds += (stable / measured_speed(on_few_threads(proxy, workers)) + RUN_SECONDS) / workers
+    once = f"{len(study.stable)} stable runs of {format_tokens(study.begin)} tokens, then " if stable else ""
     return (
         f"cost: {once}{tunnel.trials} branches, {tunnel.confirm} x {tunnel.seeds - 1} to confirm the best and "
         f"{tunnel.seeds} of the recipe's own shares, {format_tokens(decay)} tokens each; about "

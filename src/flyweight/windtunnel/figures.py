@@ -120,7 +120,7 @@ def search_figure(trials: list[optuna.trial.FrozenTrial], title: str = "") -> Fi
 
     A pruned trial has the colour of what it had come to, which is more than it would have had at its end.
     """
-    kept = [trial for trial in trials if trial.state.is_finished() and trial.params]
+    kept = [trial for trial in trials if trial.state.name in ("COMPLETE", "PRUNED") and trial.params]
     names = sorted(kept[0].params) if kept else []
     if len(names) < 2:
         return None

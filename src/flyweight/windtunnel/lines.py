@@ -15,19 +15,24 @@ def transfer_lines(found: Transfer) -> list[str]:
     """What a sweep came to, for people."""
     lines = []
     for kind, width, depth in found.objectives:
-        best = found.optimum(kind, width, depth)
+        best = found.sound_optimum(kind, width, depth)
+        size = f"{kind}, width {width}, {depth} layers"
+        if best is None:
+            lines.append(f"{size}: every rate of the grid diverged with some seed; sweep lower ones")
+            continue
         edge = ", at the edge of the grid" if best.at_edge else ""
+        carried = found.loss_of_carrying(kind, width, depth)
         lines.append(
-            f"{kind}, width {width}, {depth} layers: best at {format_power(best.rate)} ({best.objective:.4f} bits per "
-            f"byte{edge}); with the best of the smallest {found.loss_of_carrying(kind, width, depth):+.4f}"
+            f"{size}: best at {format_power(best.rate)} ({best.objective:.4f} bits per byte{edge}); with the best of "
+            f"the smallest {'diverged' if carried is None else f'{carried:+.4f}'}"
         )
     for kind in found.grid.kinds:
         for along in ("width", "depth"):
             sizes = found.grid.widths if along == "width" else found.grid.depths
-            if len(sizes) > 1:
+            moved = found.moved(kind, along=along)
+            if len(sizes) > 1 and moved is not None:
                 lines.append(
-                    f"{kind}: the optimum moved by {found.moved(kind, along=along):+.2f} factors of two from {along} "
-                    f"{sizes[0]} to {sizes[-1]}"
+                    f"{kind}: the optimum moved by {moved:+.2f} factors of two from {along} {sizes[0]} to {sizes[-1]}"
                 )
     return lines
 

@@ -12,15 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
 from flyweight.inference import find_checkpoint, read_checkpoint_recipe, read_state
 from flyweight.recipe import Knob, Ratio, Recipe, identity_hash, recipe_from_dict
 from flyweight.windtunnel.branches import decay_start, stable_run
+from flyweight.windtunnel.confirmation import Candidate, run_seeds
 from flyweight.windtunnel.mixing_law import Response, fit_response, least_points
 from flyweight.windtunnel.proxy import proxy_recipe
 from flyweight.windtunnel.study import Study, keep_to
-from flyweight.windtunnel.workers import Job, on_few_threads, run_jobs
+from flyweight.windtunnel.workers import Job, run_jobs
 
 if TYPE_CHECKING:
     import optuna
@@ -39,8 +42,17 @@ STABLE = "stable"
 class RatioStudy(Study):
     """A search for the shares of some sources in the decay."""
 
-    stable: Job | None = None
-    """The stable run; None where the branches start from a run of the user's."""
+    stable: tuple[Job, ...] = ()
+    """The stable run of each seed; none where the branches start from a run of the user's."""
+    own_run: str = ""
+    """That run's checkpoint."""
+
+    def start(self, seed: int = 0) -> str | None:
+        """The checkpoint that branches of this seed leave from.
+
+        The order of the data is the seed's: a branch of another seed would read again what the stable run had read.
+        """
+        return f"{self.folder / self.stable[seed].name}@{self.begin}" if self.stable else self.own_run
 
     @property
     def ratio(self) -> Ratio:
@@ -77,10 +89,10 @@ def shares_of(values: Mapping[str, float], sources: Sequence[str]) -> dict[str, 
 
 
 def own_shares(recipe: Recipe, sources: Sequence[str]) -> dict[str, float]:
-    """The shares that the recipe itself gives them when its decay begins."""
-    start = decay_start(recipe)
+    """The shares that the recipe itself gives them in its decay, on average."""
+    clocks = np.linspace(decay_start(recipe), recipe.training.tokens, 1001)[:-1]
     lines = recipe.training.mixture_timelines()
-    return {name: lines[name].at(start) for name in sources}
+    return {name: round(float(lines[name].values(clocks).mean()), 12) for name in sources}
 
 
 def with_shares(recipe: Recipe, shares: Mapping[str, float]) -> Recipe:
@@ -102,12 +114,12 @@ def with_shares(recipe: Recipe, shares: Mapping[str, float]) -> Recipe:
     data = recipe.to_dict()
     knots = data["training"]["mixture"]
     after = [knot for knot in knots if knot["at"] >= start]
-    if after and after[0]["at"] > start and after[0]["shape"] == "linear" and _moves(knots, after[0]):
+    if after and after[0]["shape"] == "linear" and _moves(knots, after[0]):
         raise UserError(
             f"tunnel.ratio: the mixture is moving when the decay begins, at {start:,} tokens; let it be steady before, "
             f"with a knot of `training.mixture` there."
         )
-    left = (1 - sum(shares.values())) / sum(rest.values())
+    left = max(0.0, 1 - sum(shares.values())) / sum(rest.values())  # a sum of shares may be 1 and a bit
     weights = {name: shares[name] if name in shares else rest[name] * left for name in lines}
     data["training"]["mixture"] = [
         *(knot for knot in knots if knot["at"] < start),
@@ -122,6 +134,8 @@ def open_ratio_study(
     folder: Path,
     storage: str | None = None,
     start_from: str | None = None,
+    *,
+    workers: int = 1,
 ) -> RatioStudy:
     """The ratio study of `recipe` in `folder`, which is made or, if it is this very study, gone on with.
 
@@ -130,7 +144,9 @@ def open_ratio_study(
         corpus: its token shards.
         folder: of the study.
         storage: URL of a database that several machines share.
-        start_from: RUN@TOKENS of a run of the recipe itself; a stable run of its proxy is trained where left out.
+        start_from: RUN@TOKENS of a run of the recipe's own model, at its size; stable runs of its proxy are trained
+            where left out.
+        workers: processes that will share the machine.
 
     Raises:
         UserError: no `tunnel.ratio`, sources that it names but the recipe lacks, no stable stage, or the folder holds
@@ -157,52 +173,50 @@ def open_ratio_study(
         }
     )  # fmt: skip
     more: dict[str, Any] = {"ratio": ratio.model_dump(mode="json", exclude={"trials"})}
+    stable: tuple[Job, ...] = ()
+    own_run, clock = "", 0
     if start_from is None:
-        stable, (clock,) = stable_run(base, [decay_start(base)], STABLE, 1)
-        start_from = f"{folder / STABLE}@{clock}"
+        for seed in range(tunnel.seeds):
+            seeded = base.model_copy(update={"seed": base.seed + seed})
+            name = STABLE if seed == 0 else f"{STABLE}-seed-{seed}"
+            job, (clock,) = stable_run(seeded, [decay_start(base)], name, workers)
+            stable += (job,)
     else:
-        stable, clock = None, _clock_of(start_from, decay_start(base))
-        more["from"] = f"{identity_hash(read_checkpoint_recipe(find_checkpoint(start_from)))}@{clock}"
-    study = RatioStudy(folder, base, tunnel, storage, start_from=start_from, stable=stable, begin=clock)
+        checkpoint = find_checkpoint(start_from)
+        own_run, clock = str(checkpoint), _clock_of(checkpoint, decay_start(base))
+        more["from"] = f"{identity_hash(read_checkpoint_recipe(checkpoint))}@{clock}"
+    study = RatioStudy(folder, base, tunnel, storage, stable=stable, own_run=own_run, begin=clock)
     with_shares(base, dict.fromkeys(ratio.sources, ratio.high / len(ratio.sources)))  # so that it is told now
     keep_to(study, corpus, more)
     return study
 
 
-def train_stable(study: RatioStudy, corpus: Path) -> None:
-    """Train the stable run that all branches start from, or what is left of it; nothing where the user gave one.
+def train_stable(study: RatioStudy, corpus: Path, *, workers: int = 1) -> None:
+    """Train the stable runs that the branches start from, or what is left of them; nothing where the user gave one.
 
     Raises:
         Stopped: a signal came.
-        UserError: it diverged.
+        UserError: one diverged.
     """
-    if study.stable is None:
-        return
-    outcomes = run_jobs([study.stable], corpus, study.folder, weights=study.tunnel.weights)
-    if outcomes[STABLE].objective is None:
-        raise UserError(
-            f"the stable run diverged ({outcomes[STABLE].reason}); lower training.learning_rate, in another study."
-        )
+    outcomes = run_jobs(study.stable, corpus, study.folder, workers=workers, weights=study.tunnel.weights)
+    for outcome in outcomes.values():
+        if outcome.objective is None:
+            raise UserError(
+                f"the stable run diverged ({outcome.reason}); lower training.learning_rate, in another study."
+            )
 
 
-def own_candidate(study: RatioStudy, corpus: Path, workers: int) -> dict[str, Any]:
-    """The recipe's own shares, trained with as many seeds as a candidate: what the search is compared with."""
-    jobs = [
-        Job(
-            f"seed-{seed}",
-            on_few_threads(study.proxy.model_copy(update={"seed": study.proxy.seed + seed}), workers),
-            start_from=study.start_from,
-        )
-        for seed in range(study.tunnel.seeds)
-    ]
-    outcomes = run_jobs(jobs, corpus, study.folder / "own", workers=workers, weights=study.tunnel.weights)
-    found = [outcomes[job.name].objective for job in jobs]
-    kept = [value for value in found if value is not None]
-    return {
-        "shares": own_shares(study.proxy, study.ratio.sources),
-        "objectives": kept,
-        "mean": sum(kept) / len(kept) if len(kept) == len(found) else None,
-    }
+def own_candidate(study: RatioStudy, corpus: Path, *, workers: int = 1) -> Candidate:
+    """The recipe's own mixture, trained with as many seeds as a candidate: what the search is compared with."""
+    return run_seeds(
+        study,
+        -1,
+        own_shares(study.proxy, study.ratio.sources),
+        lambda seed: study.proxy.model_copy(update={"seed": study.proxy.seed + seed}),
+        study.folder / "own",
+        corpus,
+        workers=workers,
+    )
 
 
 def response(study: RatioStudy, trials: Sequence[optuna.trial.FrozenTrial]) -> Response | None:
@@ -221,12 +235,12 @@ def response(study: RatioStudy, trials: Sequence[optuna.trial.FrozenTrial]) -> R
     )
 
 
-def _clock_of(start_from: str, decay: int) -> int:
+def _clock_of(checkpoint: Path, decay: int) -> int:
     """The clock of the user's checkpoint, in tokens; refused where it lies within the decay."""
-    clock = int(read_state(find_checkpoint(start_from))["clock"])
+    clock = int(read_state(checkpoint)["clock"])
     if clock > decay:
         raise UserError(
-            f"--from {start_from}: that checkpoint is at {clock:,} tokens, after the decay began at {decay:,}; name an "
+            f"--from {checkpoint}: that checkpoint is at {clock:,} tokens, after the decay began at {decay:,}; name an "
             f"earlier one with RUN@TOKENS."
         )
     return clock

@@ -7,17 +7,18 @@ of searching again is the difference that is measured here.
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flyweight.base import UserError
+from flyweight.base import UserError, read_json
 from flyweight.corpus import OpenCorpus
 from flyweight.recipe import Recipe
-from flyweight.windtunnel.confirmation import Candidate
+from flyweight.windtunnel.confirmation import Candidate, run_seeds
 from flyweight.windtunnel.flight import read_result
-from flyweight.windtunnel.study import Study, open_study
-from flyweight.windtunnel.workers import Job, on_few_threads, run_jobs
+from flyweight.windtunnel.study import STUDY_FILE, Study, open_study
 
 CARRIED_FOLDER = "carried"
 
@@ -29,23 +30,23 @@ class Retuning:
     carried: Candidate
     """What the study on the proxy found."""
     searched: Candidate
-    """The best that was found at this size."""
+    """The best other values that were found at this size."""
 
     @property
     def cost(self) -> float:
-        """Bits per byte that carrying costs, relative to the searched optimum; below 0 where carried is better."""
-        return self.carried.mean / self.searched.mean - 1
+        """Bits per byte of the carried values over those of the searched ones, less one; may be below 0.
+
+        Where there are several seeds, over all but the first: by that one the searched values were chosen.
+        """
+        return statistics.mean(_unseen(self.carried)) / statistics.mean(_unseen(self.searched)) - 1
 
     @property
-    def spread(self) -> float | None:
-        """Standard error of `cost`, from the seeds of both; None where one has a single seed."""
+    def error(self) -> float | None:
+        """Standard error of `cost`, from the spread of both over their seeds; None where one has a single seed."""
         one, other = self.carried.spread, self.searched.spread
         if one is None or other is None:
             return None
-        errors = (
-            one / math.sqrt(len(self.carried.objectives)),
-            other / math.sqrt(len(self.searched.objectives)),
-        )
+        errors = one / math.sqrt(len(_unseen(self.carried))), other / math.sqrt(len(_unseen(self.searched)))
         return math.hypot(*errors) / self.searched.mean
 
     def to_dict(self) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Retuning:
 
         return {
             "carried": plain(self.carried), "searched": {"trial": self.searched.number, **plain(self.searched)},
-            "cost": self.cost, "spread": self.spread,
+            "cost": self.cost, "standard_error": self.error,
         }  # fmt: skip
 
 
@@ -96,31 +97,62 @@ def open_retuning(
     return open_study(changed, corpus, folder, storage)
 
 
-def begin_with(study: Study, values: dict[str, float]) -> None:
-    """Make these values the first trial of a search that has none: it then looks for what is better than they are."""
-    record = study.load()
-    if not record.get_trials(deepcopy=False):
-        record.enqueue_trial(values)
-
-
-def carry(study: Study, found: Path, corpus: Path, *, workers: int = 1) -> Candidate:
-    """The best values of the finished study in `found`, trained at the size of `study` with as many seeds.
+def carried_values(study: Study, found: Path) -> Candidate:
+    """The best of the finished study in `found`, whose values `study` can take.
 
     Raises:
-        Stopped: a signal came.
-        UserError: no finished study in `found`, or one whose values this recipe does not take.
+        UserError: no finished study there, or one of other knobs, another corpus or beyond this one's space.
     """
     result = read_result(found)
     if result.shares is not None:
         raise UserError(f"{found}: this is a ratio study; expected one of `flyweight tunnel search`.")
-    values = result.best.values
-    jobs = [
-        Job(f"seed-{seed}", on_few_threads(study.recipe(values, seed), workers))
-        for seed in range(study.tunnel.seeds)
-    ]
-    outcomes = run_jobs(
-        jobs, corpus, study.folder / CARRIED_FOLDER, workers=workers, weights=study.tunnel.weights
+    values, space = result.best.values, study.distributions()
+    if values.keys() != space.keys():
+        raise UserError(
+            f"{found}: that study searched {sorted(values)}, the recipe's space has {sorted(space)}."
+        )
+    for key, value in values.items():
+        if not study.tunnel.space[key].holds(value):
+            raise UserError(f"{found}: it found {key} = {value:g}, which is outside the recipe's space.")
+    if (found / STUDY_FILE).exists():
+        theirs, ours = (read_json(folder / STUDY_FILE, "study")["corpus"] for folder in (found, study.folder))
+        if theirs != ours:
+            raise UserError(f"{found}: that study was made with other token shards ({theirs}, here {ours}).")
+    return result.best
+
+
+def begin_with(study: Study, values: dict[str, float]) -> None:
+    """Make these values the first trial of a search that has none."""
+    with study.choosing():
+        record = study.load()
+        if not record.get_trials(deepcopy=False):
+            record.enqueue_trial(values, skip_if_exists=True)
+
+
+def carry(study: Study, best: Candidate, corpus: Path, *, workers: int = 1) -> Candidate:
+    """These values at the size of `study`, with as many seeds as a candidate.
+
+    Raises:
+        Stopped: a signal came.
+        UserError: what ended a worker, or the folder has other runs.
+    """
+    return run_seeds(
+        study,
+        best.number,
+        best.values,
+        lambda seed: study.recipe(best.values, seed),
+        study.folder / CARRIED_FOLDER,
+        corpus,
+        workers=workers,
     )
-    objectives = [outcomes[job.name].objective for job in jobs]
-    kept = tuple(value for value in objectives if value is not None)
-    return Candidate(result.best.number, values, kept, len(objectives) - len(kept))
+
+
+def best_other(candidates: Sequence[Candidate], carried: Candidate) -> Candidate | None:
+    """The best of the candidates but the carried values, by the seeds that did not choose it; None without any."""
+    others = [one for one in candidates if not one.diverged and one.values != carried.values]
+    return min(others, key=lambda one: statistics.mean(_unseen(one)), default=None)
+
+
+def _unseen(one: Candidate) -> tuple[float, ...]:
+    """Objectives of the seeds by which it was not chosen."""
+    return one.objectives[1:] or one.objectives

@@ -6,6 +6,7 @@ decayed at several token counts from one stable run, as the WSD schedule allows 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -51,12 +52,17 @@ class Law:
         """Parameters and tokens with the lowest loss at `flops` = 6 N D operations.
 
         N = G (flops / 6)^(beta / (alpha + beta)) with G = (alpha a / (beta b))^(1 / (alpha + beta)) (arXiv 2203.15556,
-        equation 4).
+        equation 4). (nan, nan) where the loss falls with only one of the two, as far as the measurements tell.
         """
+        if min(self.alpha, self.beta) <= 1.01 * LEAST or min(self.a, self.b) <= 0:
+            return math.nan, math.nan
+        logs = math.log(self.alpha) + math.log(self.a) - math.log(self.beta) - math.log(self.b)
         total = self.alpha + self.beta
-        ratio = (self.alpha * self.a / (self.beta * self.b)) ** (1 / total)
-        parameters = ratio * (flops / 6) ** (self.beta / total)
-        return parameters, flops / 6 / parameters
+        budget = math.log(flops / 6)
+        parameters = (logs + self.beta * budget) / total
+        if not abs(parameters) < 100 > abs(budget - parameters):
+            return math.nan, math.nan
+        return math.exp(parameters), math.exp(budget - parameters)
 
 
 @dataclass(frozen=True)
@@ -93,26 +99,38 @@ class Fit:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """The fit that `to_dict` wrote."""
+        if not data["resampled"]:
+            raise TypeError("no resampled laws, which intervals come from")
         return cls(
             Law(**data["law"]),
             tuple(Law(**law) for law in data["resampled"]),
             tuple(Measured(**point) for point in data["measured"]),
         )
 
-    def best_split(self, flops: float, coverage: float = 0.9) -> tuple[float, float, float]:
-        """Parameters with the lowest predicted loss at `flops`, and the interval of the resampled laws'."""
-        values = [law.best_split(flops)[0] for law in self.resampled]
-        tail = 50 * (1 - coverage)
-        low, high = np.percentile(values, [tail, 100 - tail])
+    def best_split(self, flops: float, coverage: float = 0.9) -> tuple[float, float, float] | None:
+        """Parameters with the lowest predicted loss at `flops`, and the interval of the resampled laws'.
+
+        None where the law has no best split. A resampled law without one counts as one at the far end.
+        """
         middle = self.law.best_split(flops)[0]
+        if not math.isfinite(middle):
+            return None
+        values = [
+            one
+            if math.isfinite(one := law.best_split(flops)[0])
+            else (0.0 if law.alpha < law.beta else math.inf)
+            for law in self.resampled
+        ]
+        tail = 50 * (1 - coverage)
+        low, high = np.percentile(values, [tail, 100 - tail], method="nearest")
         return middle, min(middle, float(low)), max(middle, float(high))
 
 
 def fit_law(measured: Sequence[Measured], *, resamples: int = RESAMPLES) -> Fit:
     """Fit the law by least absolute-like differences of log loss, from several starts.
 
-    The interval comes from fits to measurements drawn again with replacement, each size keeping two token counts at
-    least.
+    The interval comes from fits to measurements of each size drawn again with replacement, each size keeping two
+    token counts at least.
 
     Raises:
         UserError: fewer than two sizes, or fewer than two token counts, or fewer points than coefficients.
@@ -123,16 +141,23 @@ def fit_law(measured: Sequence[Measured], *, resamples: int = RESAMPLES) -> Fit:
             f"a scaling law with five coefficients needs two sizes, two token counts and five branches at least; found "
             f"{len(sizes)}, {len(counts)} and {len(measured)}."
         )
+    lengths = {size: {point.tokens for point in measured if point.parameters == size} for size in sizes}
+    if lonely := [size for size, found in lengths.items() if len(found) < 2]:
+        raise UserError(
+            f"the size of {lonely[0]:,} parameters has one token count only; expected two at least."
+        )
     if any(not (np.isfinite(point.loss) and point.loss > 0) for point in measured):
         raise UserError("a branch diverged or has no loss; a scaling law cannot be fitted with it.")
     points = np.array([(point.parameters, point.tokens, point.loss) for point in measured])
     best = _fit(points, _starts(points))
     random = np.random.default_rng(derive_seed(0, "tunnel", "scaling law"))
     drawn = []
+    places = [np.flatnonzero(points[:, 0] == size) for size in sorted(sizes)]
     while len(drawn) < resamples:
-        chosen = points[random.integers(0, len(points), len(points))]
-        if len(np.unique(chosen[:, 0])) >= 2 and len(np.unique(chosen[:, 1])) >= 2:
-            drawn.append(_law(_fit(chosen, [best])))
+        chosen = np.concatenate([random.choice(of_size, len(of_size)) for of_size in places])
+        kept = [len(np.unique(points[np.intersect1d(chosen, of_size), 1])) for of_size in places]
+        if min(kept) >= 2 and len(np.unique(chosen)) >= 5:
+            drawn.append(_law(_fit(points[chosen], [best])))
     return Fit(_law(best), tuple(drawn), tuple(measured))
 
 

@@ -14,7 +14,7 @@ from flyweight.model import matrix_parameters, parameter_counts
 from flyweight.recipe import Recipe, identity
 from flyweight.windtunnel.branches import Tree, tokens_of_tree, tree
 from flyweight.windtunnel.scaling_law import Fit, Measured, fit_law
-from flyweight.windtunnel.trials import Outcome
+from flyweight.windtunnel.trials import Outcome, measured_on
 from flyweight.windtunnel.widths import sized
 from flyweight.windtunnel.workers import run_jobs
 
@@ -157,6 +157,7 @@ def run_scaling(
         "version": __version__,
         "recipe": identity(recipe),
         "weights": dict(recipe.tunnel.weights),
+        "measured on": measured_on(recipe),
         "corpus": open_corpus(corpus).fingerprint,
         "ladder": {
             "sizes": [list(size) for size in ladder.sizes],
@@ -177,7 +178,7 @@ def run_scaling(
     stable = [one.stable for one in planned.values()]
     branches = [branch for one in planned.values() for branch in one.branches]
     weights = recipe.tunnel.weights
-    run_jobs(
+    trunks = run_jobs(
         stable,
         corpus,
         runs,
@@ -186,6 +187,11 @@ def run_scaling(
         until=until,
         progress=lambda done: progress(len(done)),
     )
+    for name, outcome in trunks.items():
+        if outcome.objective is None:
+            raise UserError(
+                f"{name} diverged ({outcome.reason}); lower training.learning_rate, in another folder."
+            )
     outcomes = run_jobs(
         branches, corpus, runs, workers=workers, weights=weights, until=until,
         progress=lambda done: progress(len(stable) + len(done)),
@@ -219,7 +225,10 @@ def read_scaling(path: Path) -> Scaling:
                 Branch(**{key: value for key, value in branch.items() if key != "predicted"})
                 for branch in data["held_out"]
             ),
-            {key: data[key] for key in ("format", "version", "recipe", "weights", "corpus", "ladder")},
+            {
+                key: data[key]
+                for key in ("format", "version", "recipe", "weights", "measured on", "corpus", "ladder")
+            },
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{file}: this is no scaling law as Flyweight writes it ({error}).") from None

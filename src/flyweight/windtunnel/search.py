@@ -202,7 +202,7 @@ def _run(
             weights=study.tunnel.weights,
             rungs=study.tunnel.rungs,
             judge=judge,
-            start_from=study.start_from,
+            start_from=study.start(),
         )
         if outcome is None:
             raise Stopped("stopped")

@@ -20,6 +20,7 @@ from flyweight.recipe import Knob, Recipe, Tunnel, identity
 from flyweight.windtunnel.database import database_errors, open_database
 from flyweight.windtunnel.proxy import proxy_recipe, with_values
 from flyweight.windtunnel.samplers import make_sampler
+from flyweight.windtunnel.trials import check_weights, measured_on
 
 if TYPE_CHECKING:
     import optuna
@@ -44,8 +45,6 @@ class Study:
     tunnel: Tunnel
     storage: str | None
     """URL of a database that several machines share; a journal file in the folder where left out."""
-    start_from: str | None = None
-    """RUN@TOKENS that every trial starts from."""
     begin: int = 0
     """The clock at which trials begin, in tokens."""
 
@@ -62,6 +61,10 @@ class Study:
         """The proxy with these values, and with another seed for all but 0."""
         changed = with_values(self.proxy, values)
         return changed.model_copy(update={"seed": self.proxy.seed + seed})
+
+    def start(self, seed: int = 0) -> str | None:
+        """RUN@TOKENS that trials of this seed start from; None: from the beginning."""
+        return None
 
     @property
     def shown_keys(self) -> list[str]:
@@ -155,6 +158,7 @@ def keep_to(study: Study, corpus: OpenCorpus, more: Mapping[str, Any] | None = N
     Raises:
         UserError: the folder or the database holds another study.
     """
+    check_weights(study.tunnel.weights, corpus)
     folder, storage = study.folder, study.storage
     about = {
         "format": FORMAT_VERSION,
@@ -165,20 +169,21 @@ def keep_to(study: Study, corpus: OpenCorpus, more: Mapping[str, Any] | None = N
             mode="json", include={"sampler", "startup_trials", "prune", "rungs", "weights"}
         ),
         "corpus": corpus.fingerprint,
+        "measured on": measured_on(study.proxy),
         **(more or {}),
     }
     path = folder / STUDY_FILE
     known = read_json(path, "study") if path.exists() else None
     kept_in = known.pop("database", None) if known is not None else None
     if known is not None:
-        _refuse_differences(f"{folder}: this study", known, about, "name another folder with --study")
+        _refuse_differences(f"{folder}: this study", known, about, "name another folder")
     if storage is not None:
         shared = _same_in_database(study, about)
         if known is not None and kept_in != shared:
             raise UserError(
                 f"{folder}: the trials of this folder are on record "
-                f"{'in a journal here' if kept_in is None else 'in another database'}; name another folder with "
-                f"--study, or {'leave --storage out' if kept_in is None else 'give that database'}."
+                f"{'in a journal here' if kept_in is None else 'in another database'}; name another folder, "
+                f"or {'leave --storage out' if kept_in is None else 'give that database'}."
             )
         about["database"] = shared
     elif known is not None and kept_in is not None:

@@ -38,7 +38,7 @@ class TrialsTable:
         tunnel = study.tunnel
         self._names = dict(zip(study.shown_keys, short_names(study.shown_keys), strict=True))
         self._runs = tunnel.trials + tunnel.confirm * (tunnel.seeds - 1)
-        self._console = console or Console()
+        self._console = console or Console(stderr=True)
         self._trials: list[optuna.trial.FrozenTrial] = []
         self._known: set[int] | None = None
         self._confirmed = (0, 0)

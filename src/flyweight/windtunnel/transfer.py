@@ -20,10 +20,11 @@ import numpy as np
 
 from flyweight import __version__
 from flyweight.base import UserError, read_json, write_json
+from flyweight.corpus import open_corpus
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity
 from flyweight.windtunnel.proxy import shortened, with_values
-from flyweight.windtunnel.trials import Outcome
+from flyweight.windtunnel.trials import Outcome, measured_on
 from flyweight.windtunnel.widths import sized
 from flyweight.windtunnel.workers import Job, on_few_threads, run_jobs
 
@@ -50,7 +51,7 @@ class Grid:
             raise UserError(f"a sweep takes three rates or more that go up; found {list(self.rates)}.")
         if min(len(self.kinds), len(self.widths), len(self.depths), self.seeds) < 1:
             raise UserError("a sweep needs a parametrization, a width, a depth and a seed at least.")
-        if self.tokens_per_parameter is not None and not self.tokens_per_parameter > 0:
+        if self.tokens_per_parameter is not None and not 0 < self.tokens_per_parameter < math.inf:
             raise UserError(f"{self.tokens_per_parameter:g} tokens per parameter; expected more than 0.")
 
     @property
@@ -106,27 +107,41 @@ class Transfer:
             cell in (0, len(means) - 1),
         )
 
-    def moved(self, kind: str, *, along: Literal["width", "depth"] = "width") -> float:
-        """Cells of a factor of two by which the optimum moves from the smallest to the largest; up is positive."""
+    def sound_optimum(self, kind: str, width: int, depth: int) -> Optimum | None:
+        """The same; None where every rate diverged with some seed."""
+        sound = np.isfinite(self.objectives[kind, width, depth].mean(axis=1)).any()
+        return self.optimum(kind, width, depth) if sound else None
+
+    def moved(self, kind: str, *, along: Literal["width", "depth"] = "width") -> float | None:
+        """Cells of a factor of two by which the optimum moves from the smallest to the largest; up is positive.
+
+        None where one of them has none.
+        """
         sizes = self.grid.widths if along == "width" else self.grid.depths
-        rates = []
+        found = []
         for size in (sizes[0], sizes[-1]):
             width = size if along == "width" else self.grid.widths[0]
             depth = size if along == "depth" else self.grid.depths[0]
-            rates.append(self.optimum(kind, width, depth).rate)
-        return math.log2(rates[1] / rates[0])
+            found.append(self.sound_optimum(kind, width, depth))
+        first, last = found
+        return None if first is None or last is None else math.log2(last.rate / first.rate)
 
-    def loss_of_carrying(self, kind: str, width: int, depth: int) -> float:
-        """What the best rate of the smallest size costs at this one: bits per byte above its own best cell."""
-        small = self.optimum(kind, self.grid.widths[0], self.grid.depths[0]).cell
+    def loss_of_carrying(self, kind: str, width: int, depth: int) -> float | None:
+        """What the best rate of the smallest size costs at this one: bits per byte above its own best cell.
+
+        None where the smallest has no best rate, or that rate diverges here.
+        """
+        small = self.sound_optimum(kind, self.grid.widths[0], self.grid.depths[0])
         means = self.objectives[kind, width, depth].mean(axis=1)
-        return float(means[small] - means.min())
+        if small is None or not math.isfinite(means[small.cell]):
+            return None
+        return float(means[small.cell] - means.min())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         rows = []
         for (kind, width, depth), values in self.objectives.items():
-            best = self.optimum(kind, width, depth)
+            best = self.sound_optimum(kind, width, depth)
             rows.append(
                 {
                     "parametrization": kind,
@@ -136,11 +151,11 @@ class Transfer:
                     "bits_per_byte": [
                         [value if math.isfinite(value) else None for value in row] for row in values
                     ],
-                    "best_rate": best.rate,
-                    "best_cell": best.cell,
-                    "best_cells_of_seeds": list(best.cells_of_seeds),
-                    "at_edge": best.at_edge,
-                    "best": best.objective,
+                    "best_rate": best and best.rate,
+                    "best_cell": best and best.cell,
+                    "best_cells_of_seeds": best and list(best.cells_of_seeds),
+                    "at_edge": best and best.at_edge,
+                    "best": best and best.objective,
                     "loss_of_carrying": self.loss_of_carrying(kind, width, depth),
                 }
             )
@@ -238,13 +253,20 @@ def run_transfer(
         UserError: the folder holds another sweep, or a size has no whole heads.
     """
     jobs = transfer_jobs(recipe, grid, workers)
-    about = {"recipe": identity(recipe), "grid": json.loads(json.dumps(asdict(grid))), "version": __version__}
+    about = {
+        "recipe": identity(recipe),
+        "grid": json.loads(json.dumps(asdict(grid))),
+        "version": __version__,
+        "corpus": open_corpus(corpus).fingerprint,
+        "weights": dict(recipe.tunnel.weights),
+        "measured on": measured_on(recipe),
+    }
     path = folder / GRID_FILE
     if path.exists():
         if read_json(path, "sweep") != about:
             raise UserError(
-                f"{folder}: this sweep was begun with another recipe, grid or version of Flyweight; a grid is fixed "
-                f"before its first run. Name another folder."
+                f"{folder}: this sweep was begun with another recipe, grid, corpus or version of Flyweight; a grid is "
+                f"fixed before its first run. Name another folder."
             )
     else:
         write_json(path, about)

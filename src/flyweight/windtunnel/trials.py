@@ -58,10 +58,15 @@ def check_weights(weights: Mapping[str, float], corpus: OpenCorpus) -> None:
     known = sorted(corpus.held_out)
     if odd := sorted(set(weights) - set(known)):
         raise UserError(
-            f"tunnel.weights names {odd[0]!r}, which has no held-out text; those that have: {known}."
+            f"the weights of the objective name {odd[0]!r}, which has no held-out text; those that have: {known}."
         )
     if not known:
         raise UserError("the corpus has no held-out text to judge trials by; raise corpus.held_out.")
+
+
+def measured_on(recipe: Recipe) -> dict[str, int]:
+    """How much held-out text an objective is of: no part of what is learned, but of what can be compared."""
+    return {"tokens": recipe.evaluation.tokens, "final_tokens": recipe.evaluation.final_tokens}
 
 
 def read_outcome(folder: Path) -> Outcome | None:

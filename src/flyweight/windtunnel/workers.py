@@ -16,7 +16,7 @@ from typing import Any
 
 from flyweight.base import Busy, UserError, exclusive
 from flyweight.corpus import open_corpus
-from flyweight.recipe import Recipe
+from flyweight.recipe import Recipe, identity_hash
 from flyweight.windtunnel.trials import Outcome, read_outcome, run_trial
 
 POLL_SECONDS = 0.5
@@ -75,11 +75,11 @@ def run_jobs(
 
     Raises:
         Stopped: a signal came, or the time is over before all are done.
-        UserError: what ended a worker.
+        UserError: what ended a worker, or the folder has a job of this name with another recipe.
     """
 
     def done() -> dict[str, Outcome]:
-        found = {job.name: read_outcome(folder / job.name) for job in jobs}
+        found = {job.name: _outcome_of(job, folder) for job in jobs}
         return {name: outcome for name, outcome in found.items() if outcome is not None}
 
     while len(finished := done()) < len(jobs):
@@ -109,7 +109,7 @@ def _take_jobs(
     for job in jobs:
         if until is not None and time.time() >= until:
             return
-        if read_outcome(folder / job.name) is not None:
+        if _outcome_of(job, folder) is not None:
             continue
         with held(folder / job.name) as free:
             if not free:
@@ -120,6 +120,13 @@ def _take_jobs(
             )  # fmt: skip
         if outcome is None:
             raise Stopped("stopped")
+
+
+def _outcome_of(job: Job, folder: Path) -> Outcome | None:
+    outcome = read_outcome(folder / job.name)
+    if outcome is not None and outcome.recipe_hash != identity_hash(job.recipe):
+        raise UserError(f"{folder / job.name}: this was run with another recipe; name another folder.")
+    return outcome
 
 
 @contextlib.contextmanager
