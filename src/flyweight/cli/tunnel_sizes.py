@@ -234,11 +234,10 @@ def retune(
     place = folder or Path("studies") / f"{loaded.name}-retuned"
     found = open_retuning(loaded, open_corpus(shards), place, width, depth, storage)
     count = workers or os.cpu_count() or 1
-    for line in search_cost(found, count):
+    best = carried_values(found, study)
+    for line in search_cost(found, count, carried=found.tunnel.seeds):
         print(line, file=sys.stderr, flush=True)
     budget = budget_of(budget_tokens, budget_hours)
-    best = carried_values(found, study)
-    print(f"and {found.tunnel.seeds} runs with the carried values", file=sys.stderr, flush=True)
     carried = carry(found, best, shards, workers=count)
     begin_with(found, carried.values)
     with TrialsTable(found) as table:

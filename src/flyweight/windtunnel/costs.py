@@ -20,10 +20,13 @@ RUN_SECONDS = 6.6
 """Of a trial, beside its steps, validations above all: the median of the 60 trials of benchmarks/tunnel.yaml."""
 
 
-def search_cost(study: Study, workers: int) -> list[str]:
-    """What the whole search will take, for people: trials x tokens x speed, measured on this machine for a moment."""
+def search_cost(study: Study, workers: int, carried: int = 0) -> list[str]:
+    """What the whole search will take, for people: trials x tokens x speed, measured on this machine for a moment.
+
+    `carried` are runs beside it, with values that were found elsewhere.
+    """
     tunnel, proxy = study.tunnel, study.proxy
-    runs = tunnel.trials + tunnel.confirm * (tunnel.seeds - 1)
+    runs = tunnel.trials + tunnel.confirm * (tunnel.seeds - 1) + carried
     tokens = runs * proxy.training.tokens
     speed = measured_speed(on_few_threads(proxy, workers))
     seconds = (proxy.training.tokens / speed + RUN_SECONDS) * runs / workers
@@ -35,7 +38,8 @@ def search_cost(study: Study, workers: int) -> list[str]:
         + ("" if None in values else f"; a grid of all values would take {points:,} trials"),
         f"proxy: {parameter_counts(proxy.model)['total']:,} parameters ({proxy.model.num_hidden_layers} layers of "
         f"width {proxy.model.hidden_size}), {format_tokens(proxy.training.tokens)} tokens a trial",
-        f"cost: {tunnel.trials} trials and {tunnel.confirm} x {tunnel.seeds - 1} to confirm the best, "
+        f"cost: {tunnel.trials} trials and {tunnel.confirm} x {tunnel.seeds - 1} to confirm the best"
+        f"{f', {carried} runs with the carried values' if carried else ''}, "
         f"{format_tokens(tokens)} tokens in all; about {_with(seconds, workers)}, less "
         f"where trials are pruned",
     ]

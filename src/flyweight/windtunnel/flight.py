@@ -29,7 +29,10 @@ def write_result(study: Study, candidates: list[Candidate], more: Mapping[str, A
         path,
         {
             "study": study.name,
-            "trials": study.tunnel.trials,
+            "trials": sum(
+                trial.state.name in ("COMPLETE", "PRUNED")
+                for trial in study.load().get_trials(deepcopy=False)
+            ),
             "candidates": [
                 {
                     **asdict(candidate),
