@@ -60,3 +60,16 @@ def test_trials_without_a_result_are_drawn_and_never_the_best():
     figure = search_figure(trials, "study")
     assert figure is not None
     assert to_png(figure).startswith(b"\x89PNG")
+    points = len(figure.axes[0].collections[0].get_offsets())
+    for params, distributions in (
+        (good.params, good.distributions),
+        ({}, {}),
+    ):  # lost, the second before it had values
+        study.add_trial(
+            optuna.create_trial(
+                params=params, distributions=distributions, state=optuna.trial.TrialState.FAIL
+            )
+        )
+    again = search_figure(study.get_trials(), "study")
+    assert again is not None
+    assert len(again.axes[0].collections[0].get_offsets()) == points
