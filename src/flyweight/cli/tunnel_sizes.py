@@ -246,10 +246,13 @@ def retune(
         )
     write_result(found, candidates)
     searched = best_other(candidates, carried)
-    if searched is None or carried.diverged:
+    if carried.diverged:
         raise UserError(
-            "the carried values or all others that were confirmed diverged with some seed, or nothing else was "
-            "confirmed: there is nothing to compare; raise tunnel.confirm."
+            f"the carried values diverged with {carried.diverged} of the seeds: they do not carry here."
+        )
+    if searched is None:
+        raise UserError(
+            "every other trial was pruned or diverged: nothing that was tried comes near the carried values."
         )
     retuning = Retuning(carried, searched)
     write_json(place / "retuning.json", retuning.to_dict())

@@ -91,9 +91,9 @@ def open_retuning(
             f"size that the search has not seen."
         )
     wider = proxy.model_copy(update={"hidden_size": large[0], "num_hidden_layers": large[1]})
-    changed = recipe.model_copy(
-        update={"name": f"{recipe.name}-retuned", "tunnel": recipe.tunnel.model_copy(update={"proxy": wider})}
-    )
+    # One more is confirmed: the carried values may be among the best, and something is to be compared with them.
+    tunnel = recipe.tunnel.model_copy(update={"proxy": wider, "confirm": max(1, recipe.tunnel.confirm) + 1})
+    changed = recipe.model_copy(update={"name": f"{recipe.name}-retuned", "tunnel": tunnel})
     return open_study(changed, corpus, folder, storage)
 
 
