@@ -73,7 +73,7 @@ def test_a_law_is_measured_once(texts: Path, shards: Path, tmp_path: Path):
         == json.loads(json.dumps(found.to_dict()))
     )
     assert again.fit.predict(1e5, 1e5) == found.fit.predict(1e5, 1e5)
-    with pytest.raises(UserError, match="another recipe, ladder"):
+    with pytest.raises(UserError, match="begun with another ladder, which is fixed"):
         run_scaling(recipe, Ladder(LADDER.sizes, (4096, 6144, 8192)), shards, tmp_path / "law")
     (tmp_path / "law" / LAW_FILE).write_text('{"format": 1}')
     with pytest.raises(UserError, match="no scaling law as Flyweight writes it"):

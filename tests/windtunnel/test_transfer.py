@@ -127,5 +127,7 @@ def test_a_sweep_is_run_once_and_another_grid_refused(texts: Path, shards: Path,
     again = run_transfer(recipe, grid, shards, tmp_path / "sweep", workers=2)
     assert again.to_dict() == found.to_dict()
     other = Grid(("mup",), (32, 64), (1,), powers_of_two(-9, -6), seeds=1)
-    with pytest.raises(UserError, match="fixed before its first run"):
+    with pytest.raises(
+        UserError, match="this sweep was begun with another grid, which is fixed before its first run"
+    ):
         run_transfer(recipe, other, shards, tmp_path / "sweep")

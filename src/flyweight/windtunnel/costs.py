@@ -84,7 +84,10 @@ def ratio_cost(study: RatioStudy, workers: int) -> str:
     stable = study.begin * len(study.stable)
     seconds = (decay / measured_speed(on_few_threads(proxy, workers)) + RUN_SECONDS) * runs / workers
     if stable:
-        seconds += (stable / measured_speed(on_few_threads(proxy, workers)) + RUN_SECONDS) / workers
+        runs_of_stable = stable / measured_speed(on_few_threads(proxy, workers)) + RUN_SECONDS * len(
+            study.stable
+        )
+        seconds += runs_of_stable / workers
     once = f"{len(study.stable)} stable runs of {format_tokens(study.begin)} tokens, then " if stable else ""
     return (
         f"cost: {once}{tunnel.trials} branches, {tunnel.confirm} x {tunnel.seeds - 1} to confirm the best and "

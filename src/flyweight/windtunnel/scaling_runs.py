@@ -16,7 +16,7 @@ from flyweight.windtunnel.branches import Tree, tokens_of_tree, tree
 from flyweight.windtunnel.scaling_law import Fit, Measured, fit_law
 from flyweight.windtunnel.trials import Outcome, measured_on
 from flyweight.windtunnel.widths import sized
-from flyweight.windtunnel.workers import run_jobs
+from flyweight.windtunnel.workers import keep_to_plan, run_jobs
 
 LAW_FILE = "scaling_law.json"
 BEGUN_FILE = "scaling_runs.json"
@@ -159,22 +159,9 @@ def run_scaling(
         "weights": dict(recipe.tunnel.weights),
         "measured on": measured_on(recipe),
         "corpus": open_corpus(corpus).fingerprint,
-        "ladder": {
-            "sizes": [list(size) for size in ladder.sizes],
-            "tokens": list(ladder.tokens),
-            "held_out": [list(size) for size in ladder.held_out],
-            "seeds": ladder.seeds,
-        },
+        "ladder": asdict(ladder),
     }
-    begun = folder / BEGUN_FILE
-    if begun.exists():
-        if read_json(begun, "scaling runs") != about:
-            raise UserError(
-                f"{folder}: these runs were begun with another recipe, ladder, corpus or version of Flyweight; name "
-                f"another folder."
-            )
-    else:
-        write_json(begun, about)
+    keep_to_plan(folder / BEGUN_FILE, about, "this ladder of runs")
     stable = [one.stable for one in planned.values()]
     branches = [branch for one in planned.values() for branch in one.branches]
     weights = recipe.tunnel.weights

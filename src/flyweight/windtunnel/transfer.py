@@ -8,7 +8,6 @@ run.
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -19,14 +18,14 @@ from typing import Any, Literal
 import numpy as np
 
 from flyweight import __version__
-from flyweight.base import UserError, read_json, write_json
+from flyweight.base import UserError
 from flyweight.corpus import open_corpus
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity
 from flyweight.windtunnel.proxy import shortened, with_values
 from flyweight.windtunnel.trials import Outcome, measured_on
 from flyweight.windtunnel.widths import sized
-from flyweight.windtunnel.workers import Job, on_few_threads, run_jobs
+from flyweight.windtunnel.workers import Job, keep_to_plan, on_few_threads, run_jobs
 
 GRID_FILE = "grid.json"
 RATE = "training.learning_rate"
@@ -255,21 +254,13 @@ def run_transfer(
     jobs = transfer_jobs(recipe, grid, workers)
     about = {
         "recipe": identity(recipe),
-        "grid": json.loads(json.dumps(asdict(grid))),
+        "grid": asdict(grid),
         "version": __version__,
         "corpus": open_corpus(corpus).fingerprint,
         "weights": dict(recipe.tunnel.weights),
         "measured on": measured_on(recipe),
     }
-    path = folder / GRID_FILE
-    if path.exists():
-        if read_json(path, "sweep") != about:
-            raise UserError(
-                f"{folder}: this sweep was begun with another recipe, grid, corpus or version of Flyweight; a grid is "
-                f"fixed before its first run. Name another folder."
-            )
-    else:
-        write_json(path, about)
+    keep_to_plan(folder / GRID_FILE, about, "this sweep")
     outcomes = run_jobs(
         list(jobs.values()),
         corpus,

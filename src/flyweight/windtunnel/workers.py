@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import queue
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flyweight.base import Busy, UserError, exclusive
+from flyweight.base import Busy, UserError, exclusive, read_json, write_json
 from flyweight.corpus import open_corpus
 from flyweight.recipe import Recipe, identity_hash
 from flyweight.windtunnel.trials import Outcome, read_outcome, run_trial
@@ -47,6 +48,28 @@ def on_few_threads(recipe: Recipe, workers: int) -> Recipe:
         update={"threads": max(1, cores // workers), "trackers": (), "checkpoint_every": 0, "milestones": ()}
     )
     return recipe.model_copy(update={"execution": execution})
+
+
+def keep_to_plan(path: Path, about: dict[str, Any], what: str) -> None:
+    """Write down what runs are of before the first of them, or refuse to go on with others.
+
+    Args:
+        path: of the file that says it.
+        about: plain values.
+        what: the runs, for people.
+
+    Raises:
+        UserError: the file says something else.
+    """
+    about = json.loads(json.dumps(about))
+    if not path.exists():
+        write_json(path, about)
+    elif (known := read_json(path, what)) != about:
+        odd = sorted(key for key in known.keys() | about.keys() if known.get(key) != about.get(key))
+        raise UserError(
+            f"{path.parent}: {what} was begun with another {' and another '.join(odd)}, which is fixed before its "
+            f"first run; name another folder."
+        )
 
 
 def run_jobs(
