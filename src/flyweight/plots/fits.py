@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from flyweight.plots.curves import Series
-from flyweight.plots.style import PALETTE, WIDTH, legend_below, legend_label, new_figure, styled, value_axis
+from flyweight.plots.multiples import multiples
+from flyweight.plots.style import PALETTE, legend_label, value_axis
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,37 +58,21 @@ def fitted(
         log_x: a logarithmic x axis.
         columns: panels in a row.
     """
-    columns = min(columns, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    with styled():
-        figure = new_figure(
-            (3.0 if rows == columns == 1 else 2.2) * rows + 0.3 * bool(title), WIDTH * (0.5 + 0.5 * columns)
-        )
-        grid = figure.subplots(rows, columns, squeeze=False)
-        labelled: dict[str, object] = {}
-        for index, axes in enumerate(grid.flat):
-            if index >= len(panels):
-                axes.set_visible(False)
-                continue
-            panel = panels[index]
-            for place, one in enumerate(panel.fits):
-                _draw(axes, one, PALETTE[place % len(PALETTE)])
-            if panel.marked is not None:
-                _mark(axes, *panel.marked)
-            axes.set_title(panel.title)
-            value_axis(axes, log=False)
-            _x_axis(axes, panel, log_x, x_written)
-            if index % columns == 0:
-                axes.set_ylabel(y_label)
-            if index + columns >= len(panels):
-                axes.set_xlabel(x_label)
-            handles, labels = axes.get_legend_handles_labels()
-            labelled |= dict(zip(labels, handles, strict=True))
-        if len(labelled) > 1:
-            legend_below(figure, list(labelled.values()), list(labelled))
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        return figure
+
+    def draw(axes: Axes, index: int) -> None:
+        panel = panels[index]
+        for place, one in enumerate(panel.fits):
+            _draw(axes, one, PALETTE[place % len(PALETTE)])
+        if panel.marked is not None:
+            _mark(axes, *panel.marked)
+        axes.set_title(panel.title)
+        value_axis(axes, log=False)
+        _x_axis(axes, panel, log_x, x_written)
+
+    return multiples(
+        len(panels), draw, x_label=x_label, y_label=y_label, title=title, columns=columns,
+        height=3.0 if len(panels) == 1 else 2.2,
+    )  # fmt: skip
 
 
 def _draw(axes: Axes, one: Fitted, color: str) -> None:

@@ -10,17 +10,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from flyweight.plots.curves import Series
+from flyweight.plots.multiples import multiples
 from flyweight.plots.panels import Panel
-from flyweight.plots.style import (
-    PALETTE,
-    WIDTH,
-    format_value,
-    legend_below,
-    new_figure,
-    power_ticks,
-    styled,
-    value_axis,
-)
+from flyweight.plots.style import PALETTE, format_value, power_ticks, value_axis
 
 _ORDER = LinearSegmentedColormap.from_list("order", ["#9ecdf2", "#3389d9", "#1c3f8f"])
 """From the first of an ordered row of lines to the last: light to dark, told apart in grey too."""
@@ -47,35 +39,20 @@ def sweeps(
         ordered: the lines are in an order (steps, widths): one hue from light to dark.
         columns: panels in a row.
     """
-    columns = min(columns, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    with styled():
-        figure = new_figure(2.1 * rows + (0.3 if title else 0), WIDTH * (0.5 + 0.5 * columns))
-        grid = figure.subplots(rows, columns, squeeze=False)
-        labelled: dict[str, object] = {}
-        for index, axes in enumerate(grid.flat):
-            if index >= len(panels):
-                axes.set_visible(False)
-                continue
-            _draw(axes, panels[index].series, ordered)
-            axes.set_title(panels[index].title)
-            if log:
-                axes.set_yscale("log", base=2)
-                power_ticks(axes.yaxis, format_value)
-                _widen(axes)
-            else:
-                value_axis(axes, log=False)
-            if index % columns == 0:
-                axes.set_ylabel(y_label)
-            if index + columns >= len(panels):
-                axes.set_xlabel(x_label)
-            handles, labels = axes.get_legend_handles_labels()
-            labelled |= dict(zip(labels, handles, strict=True))
-        if len(labelled) > 1:
-            legend_below(figure, list(labelled.values()), list(labelled))
-        if title:
-            figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-        return figure
+
+    def draw(axes: Axes, index: int) -> None:
+        _draw(axes, panels[index].series, ordered)
+        axes.set_title(panels[index].title)
+        if log:
+            axes.set_yscale("log", base=2)
+            power_ticks(axes.yaxis, format_value)
+            _widen(axes)
+        else:
+            value_axis(axes, log=False)
+
+    return multiples(
+        len(panels), draw, x_label=x_label, y_label=y_label, title=title, columns=columns, height=2.1
+    )
 
 
 def _draw(axes: Axes, series: Sequence[Series], ordered: bool) -> None:
