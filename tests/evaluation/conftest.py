@@ -13,7 +13,8 @@ from torch import Tensor
 
 from flyweight.corpus import TextTokenizer
 from flyweight.inference import DecoderModel, LanguageModel
-from flyweight.model import Decoder
+from flyweight.inference.language_model import Scored
+from flyweight.model import Decoder, Placement
 from flyweight.recipe import Model, Parametrization
 
 END_OF_TEXT = "<|endoftext|>"
@@ -46,26 +47,34 @@ def model(tokenizer: TextTokenizer) -> DecoderModel:
 
 
 class JudgingModel(LanguageModel):
-    """Gives each text the log-likelihood that `judge` says, all of it at the text's last token.
-
-    Texts are told apart by what stands before padding; contexts are part of the text.
-    """
+    """Gives each continuation what `judge` says of the text with it, less what it says of the text before it."""
 
     def __init__(self, tokenizer: TextTokenizer, judge: Callable[[str], float]) -> None:
         super().__init__("judge", tokenizer, 4096, torch.device("cpu"))
         self.judge = judge
 
-    def logits_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+    def logits_at(
+        self, tokens: Tensor, rows: Tensor, positions: Tensor, placement: Placement | None = None
+    ) -> Tensor:
         raise AssertionError("scoring asks for the log-probabilities of targets only")
 
-    def target_log_probs(self, tokens: Tensor, rows: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
-        values = torch.zeros(len(rows))
-        for row in rows.unique().tolist():
-            here = (rows == row).nonzero()[:, 0]
-            last = here[-1]
-            text = [*tokens[row, : int(positions[last]) + 1].tolist(), int(targets[last])]
-            values[last] = self.judge(self.tokenizer.decode([t for t in text if t != self.prefix_token]))
-        return values
+    def score(
+        self,
+        tokens: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        owners: Tensor,
+        targets: Tensor,
+        placement: Placement | None = None,
+    ) -> Scored:
+        values = torch.zeros(len(targets))
+        for index, (owner, target) in enumerate(zip(owners.tolist(), targets.tolist(), strict=True)):
+            before = tokens[rows[owner], : positions[owner] + 1].tolist()
+            values[index] = self._judged([*before, target]) - self._judged(before)
+        return Scored(values, torch.zeros(len(targets), dtype=torch.bool))
+
+    def _judged(self, tokens: list[int]) -> float:
+        return self.judge(self.tokenizer.decode([token for token in tokens if token != self.prefix_token]))
 
 
 @pytest.fixture
@@ -77,7 +86,9 @@ def judging(tokenizer: TextTokenizer) -> Callable[[Callable[[str], float]], Lang
 class UniformModel(LanguageModel):
     """Every token is as likely as every other."""
 
-    def logits_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+    def logits_at(
+        self, tokens: Tensor, rows: Tensor, positions: Tensor, placement: Placement | None = None
+    ) -> Tensor:
         return torch.full((len(rows), VOCABULARY), 3.0)
 
 
@@ -112,3 +123,20 @@ def blimp_folder(tmp_path: Path) -> Path:
         ]
         (folder / f"{uid}.jsonl").write_text("".join(lines))
     return tmp_path / "data"
+
+
+@pytest.fixture(scope="session")
+def llama_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: TextTokenizer) -> Path:
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("hf") / "llama"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=260, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, initializer_range=0.3, eos_token_id=0,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend, eos_token=tokenizer.end_of_text_text
+    ).save_pretrained(folder)
+    return folder

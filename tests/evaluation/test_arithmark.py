@@ -135,7 +135,7 @@ def test_a_model_that_guesses_is_at_chance(judging: Judging):
 def test_the_norm_is_per_token_of_the_ending(judging: Judging):
     # A token a byte here: " 1" has 2 tokens, " 1000" has 5.
     item = {"ctx": "Q:", "endings": [" 1", " 1000"], "label": 1, "activity_label": "count", "ind": 0}
-    model = judging(lambda text: -4.0 if text.endswith(" 1") else -5.0)  # -2 a token against -1
+    model = judging(lambda text: {"Q: 1": -4.0, "Q: 1000": -5.0}.get(text, 0.0))  # -2 a token against -1
     assert score_questions(model, [question_of(item, "v3")]) == ([0.0], [1.0], 0)
 
 

@@ -40,12 +40,44 @@ def check_consistency(model: LanguageModel, full: torch.Tensor) -> None:
     expected = full.log_softmax(-1)[ROWS, POSITIONS, TARGETS]
     got = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
+    check_scores_of_shared_places(model, full)
     cache = model.new_cache(2, 8)
     first = model.next_logits(TOKENS[:, :5], cache)
     torch.testing.assert_close(first, full[:, 4], atol=1e-4, rtol=0)
     for position in range(5, 8):
         step = model.next_logits(TOKENS[:, position : position + 1], cache)
         torch.testing.assert_close(step, full[:, position], atol=1e-4, rtol=0)
+    check_rows_of_different_lengths(model, full)
+
+
+def check_scores_of_shared_places(model: LanguageModel, full: torch.Tensor) -> None:
+    owners = torch.tensor([0, 0, 2, 3, 3, 3])
+    targets = torch.tensor([1, int(full[0, 7].argmax()), 4, 5, int(full[1, 0].argmax()), 6])
+    scored = model.score(TOKENS, ROWS, POSITIONS, owners, targets)
+    logits = full[ROWS, POSITIONS]
+    expected = logits.log_softmax(-1)[owners, targets]
+    torch.testing.assert_close(scored.log_probs, expected, atol=1e-4, rtol=0)
+    assert scored.likeliest.tolist() == (logits.argmax(-1)[owners] == targets).tolist()
+
+
+def check_rows_of_different_lengths(model: LanguageModel, full: torch.Tensor) -> None:
+    """Rows padded on the left, another put beside them, one taken out: each goes on as if it were alone."""
+    valid = torch.tensor([[True] * 5, [False, False, True, True, True]])
+    tokens = torch.stack([TOKENS[0, :5], torch.tensor([0, 0, *TOKENS[1, :3].tolist()])])
+    cache = model.new_cache(2, 8)
+    logits = model.next_logits(tokens, cache, valid)
+    torch.testing.assert_close(logits, full[[0, 1], [4, 2]], atol=1e-4, rtol=0)
+    if not model.joins(cache):
+        return
+    more = model.new_cache(1, 8)
+    model.next_logits(TOKENS[:1, :7], more)
+    cache = cache.beside(more).select(torch.tensor([2, 1]), 0)  # the first row is finished
+    valid = torch.tensor([[True] * 8, [False] * 4 + [True] * 4])
+    step = model.next_logits(torch.stack([TOKENS[0, 7:], TOKENS[1, 3:4]]), cache, valid)
+    torch.testing.assert_close(step, full[[0, 1], [7, 3]], atol=1e-4, rtol=0)
+    cache = cache.select(torch.tensor([1]), 4)  # and its padding goes
+    step = model.next_logits(TOKENS[1:, 4:5], cache, torch.ones(1, 5, dtype=torch.bool))
+    torch.testing.assert_close(step, full[1:, 4], atol=1e-4, rtol=0)
 
 
 def test_our_decoder(model: DecoderModel, decoder: Decoder):
@@ -115,6 +147,7 @@ def test_readout_in_parts_is_the_whole(model: DecoderModel, monkeypatch: pytest.
 def test_a_big_vocabulary_is_scored_row_by_row(llama_folder: Path, monkeypatch: pytest.MonkeyPatch):
     model = HuggingFaceModel(llama_folder)
     whole = model.target_log_probs(TOKENS, ROWS, POSITIONS, TARGETS)
+    vars(model)["_reads_out_apart"] = False
     shapes = []
     logits_at = model.logits_at
     monkeypatch.setattr(

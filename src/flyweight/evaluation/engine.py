@@ -12,7 +12,6 @@ import torch
 import flyweight
 from flyweight.base import UserError, write_json
 from flyweight.evaluation.tasks.arithmark import run_arithmark, run_arithmark_gen
-from flyweight.evaluation.tasks.blimp import run_blimp
 from flyweight.evaluation.tasks.task import TaskInput
 from flyweight.inference import LanguageModel, read_checkpoint_recipe
 
@@ -22,7 +21,6 @@ RESULTS_FILE = "results.json"
 TASKS: dict[str, Callable[[TaskInput], dict[str, Any]]] = {
     "arithmark": run_arithmark,
     "arithmark-gen": run_arithmark_gen,
-    "blimp": run_blimp,
 }
 """The tasks by name."""
 
@@ -50,7 +48,6 @@ def evaluate(
     Args:
         model: what is measured.
         tasks: names out of `TASKS`.
-        data: folder with the files of tasks that need some (blimp: `data`/blimp/UID.jsonl).
         limit: at most this many items of each subset (UID, number of operands).
         seed: seed of tasks that generate their items.
         output: folder into which results.json is written, rewritten after each task, beside the

@@ -1,13 +1,17 @@
-"""Log-likelihoods of continuations, in batches."""
+"""Log-likelihoods of continuations, in batches, with what requests share computed once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from flyweight.evaluation.trees import Batch, Line, Row, make_batch, pack
 from flyweight.inference import LanguageModel
+from flyweight.model import Placement
 
 Request = tuple[list[int], list[int]]
 """Tokens of a context and tokens of its continuation."""
@@ -16,22 +20,30 @@ BATCH_TOKENS = 8_192
 """Positions in one forward pass, padding included; one row may be longer."""
 
 
+class Work(NamedTuple):
+    """What scoring computed, and what it would have been with a row for each request and a readout everywhere."""
+
+    tokens: int = 0
+    """Tokens that went through the model, without padding."""
+    readouts: int = 0
+    """Places at which logits were computed."""
+    tokens_alone: int = 0
+    """Tokens of all requests."""
+
+
 class Scores(NamedTuple):
     """What scoring a list of requests gives."""
 
     values: list[float]
     """Log-likelihood of each continuation, natural logarithm, in the order of the requests."""
+    greedy: list[bool]
+    """Whether greedy decoding would have written the continuation."""
     truncated: int
     """How many requests did not fit into the model and lost their first tokens."""
-
-
-class _Row(NamedTuple):
-    place: int
-    """Index among the requests."""
-    tokens: list[int]
-    """Context and continuation, at most max_length + 1 tokens; the last is a target only."""
-    scored: int
-    """How many tokens at the end are scored."""
+    tokens_lost: int
+    """How many tokens they lost together."""
+    work: Work
+    """What was computed."""
 
 
 def log_likelihoods(
@@ -51,9 +63,10 @@ def score_requests(
 
     An empty context is the model's prefix token. Of a request that is too long the last
     `max_length + 1` tokens are kept: the context is cut first, and a continuation longer than
-    `max_length` is scored over its last `max_length` tokens. Requests are sorted by length, the
-    longest first, padded on the right (causality makes that harmless) and batched by
-    `batch_tokens`; log-softmax is float32 and only over the positions that are scored.
+    `max_length` is scored over its last `max_length` tokens. Requests that share tokens are packed into
+    trees where the model takes them (`trees.pack`), rows are sorted by length, the longest first, padded on
+    the right (causality makes that harmless) and batched by `batch_tokens`; log-softmax is float32 and only
+    over the positions that are scored.
 
     Args:
         model: scores.
@@ -61,53 +74,56 @@ def score_requests(
         batch_tokens: positions in a forward pass; it does not change the scores.
         progress: called with the share of the work that is done.
     """
-    values = [0.0] * len(requests)
-    rows = sorted(
-        (_fit(model, *numbered) for numbered in enumerate(requests)), key=lambda row: -len(row.tokens)
-    )
-    done, total = 0, sum(len(row.tokens) for row in rows)
-    for batch in _batches(rows, batch_tokens):
-        for row, value in zip(batch, _score(model, batch), strict=True):
-            values[row.place] = value
-        done += sum(len(row.tokens) for row in batch)
+    lines = [_line(model, *request) for request in requests]
+    values = np.zeros(len(requests))
+    greedy = np.ones(len(requests), np.bool_)
+    rows = pack(lines, trees=model.takes_trees)
+    done, total, readouts = 0, sum(row.length for row in rows), 0
+    for some in _batches(rows, batch_tokens):
+        batch = make_batch(some, lines)
+        log_probs, likeliest = _score(model, batch)
+        values += np.bincount(batch.requests, log_probs, len(values))
+        greedy[batch.requests[~likeliest]] = False
+        readouts += len(batch.places)
+        done += sum(row.length for row in some)
         if progress is not None:
             progress(done / total)
-    truncated = sum(
-        max(len(context), 1) + len(continuation) > model.max_length + 1 for context, continuation in requests
+    lost = [max(0, max(len(context), 1) + len(rest) - model.max_length - 1) for context, rest in requests]
+    return Scores(
+        values.tolist(),
+        greedy.tolist(),
+        sum(tokens > 0 for tokens in lost),
+        sum(lost),
+        Work(total, readouts, sum(len(line.tokens) for line in lines)),
     )
-    return Scores(values, truncated)
 
 
-def _fit(model: LanguageModel, place: int, request: Request) -> _Row:
-    context, continuation = request
+def _line(model: LanguageModel, context: list[int], continuation: list[int]) -> Line:
     assert continuation, "a continuation without tokens has no likelihood"
-    tokens = [*(context or [model.prefix_token]), *continuation][-(model.max_length + 1) :]
-    return _Row(place, tokens, min(len(continuation), len(tokens) - 1))
+    tokens = np.array(
+        [*(context or [model.prefix_token]), *continuation][-(model.max_length + 1) :], np.int32
+    )
+    return Line(tokens[:-1], tokens[-min(len(continuation), len(tokens) - 1) :])
 
 
-def _batches(rows: list[_Row], batch_tokens: int) -> Iterator[list[_Row]]:
+def _batches(rows: list[Row], batch_tokens: int) -> Iterator[list[Row]]:
     """Runs of `rows`, which come longest first, of at most `batch_tokens` positions each."""
     start = 0
     while start < len(rows):
-        size = max(1, batch_tokens // (len(rows[start].tokens) - 1))
+        size = max(1, batch_tokens // rows[start].length)
         yield rows[start : start + size]
         start += size
 
 
-def _score(model: LanguageModel, batch: list[_Row]) -> list[float]:
-    width = len(batch[0].tokens) - 1
-    inputs = [row.tokens[:-1] + [0] * (width + 1 - len(row.tokens)) for row in batch]
-    places = [
-        (number, position)
-        for number, row in enumerate(batch)
-        for position in range(len(row.tokens) - 1 - row.scored, len(row.tokens) - 1)
-    ]
-    targets = [token for row in batch for token in row.tokens[-row.scored :]]
-    rows, positions = torch.tensor(places, dtype=torch.int64, device=model.device).unbind(1)
-    log_probs = model.target_log_probs(
-        torch.tensor(inputs, dtype=torch.int64, device=model.device),
-        rows,
-        positions,
-        torch.tensor(targets, dtype=torch.int64, device=model.device),
-    ).cpu()
-    return [part.double().sum().item() for part in log_probs.split([row.scored for row in batch])]
+def _score(model: LanguageModel, batch: Batch) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    placement = None
+    if batch.positions is not None and batch.mask is not None:
+        placement = Placement(torch.from_numpy(batch.positions), torch.from_numpy(batch.mask)).to(
+            model.device
+        )
+    tokens, rows, places, owners, targets = (
+        torch.from_numpy(array).to(model.device)
+        for array in (batch.tokens, batch.rows, batch.places, batch.owners, batch.targets)
+    )
+    scored = model.score(tokens, rows, places, owners, targets, placement)
+    return scored.log_probs.cpu().double().numpy(), scored.likeliest.cpu().numpy()

@@ -16,7 +16,7 @@ class Metric(NamedTuple):
     """As lm-eval gives it: a share of 1 for accuracies."""
     stderr: float | None
     """Standard error; None where it is not defined."""
-    count: int
+    n: int
     """Items that it is a mean over."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from torch import Tensor
 
 from flyweight.base import UserError, read_json
 from flyweight.corpus import TextTokenizer
-from flyweight.inference.language_model import LanguageModel
+from flyweight.inference.caches import TransformersCache
+from flyweight.inference.huggingface_probes import model_inputs, reads_out_apart, takes_trees
+from flyweight.inference.language_model import LanguageModel, Scored, score_in_parts
 from flyweight.inference.precision import Precision, autocast
+from flyweight.model import Placement
 
 LOGITS_ELEMENTS = 2**27
 """Logits held at once while scoring (512 MiB in float32): a big vocabulary scores fewer rows at a time."""
@@ -26,8 +30,8 @@ _FALLBACK_LENGTH = 2048
 class HuggingFaceModel(LanguageModel):
     """A folder with config.json, weights and tokenizer, run by transformers in float32.
 
-    Logits always come from the whole model, so that a logit scale or soft-cap is in them; where the
-    class has `logits_to_keep` the readout runs only at the positions that some row asks for.
+    The readout runs only at the places that are asked for, where a trial shows that this gives the model's own
+    logits; a model that scales or caps them is asked as a whole (for as few positions as its class allows).
     """
 
     def __init__(
@@ -69,43 +73,93 @@ class HuggingFaceModel(LanguageModel):
         accepted = inspect.signature(self.model.forward).parameters
         self._keeps_some = "logits_to_keep" in accepted
         self._caches = "past_key_values" in accepted
+        self._vocabulary = self.model.config.get_text_config().vocab_size
+
+    @cached_property
+    def takes_trees(self) -> bool:  # type: ignore[override]
+        """Whether a row may be a tree: tried once, since architectures differ in which masks they take."""
+        return takes_trees(self.model, self.device)
+
+    @cached_property
+    def _reads_out_apart(self) -> bool:
+        """Whether the logits are the output embedding's product with the base model's last states, and nothing
+        else: then the readout can be left to the places that are asked for."""
+        return reads_out_apart(self.model, self.device)
 
     @torch.no_grad()
-    def logits_at(self, tokens: Tensor, rows: Tensor, positions: Tensor) -> Tensor:
+    def logits_at(
+        self, tokens: Tensor, rows: Tensor, positions: Tensor, placement: Placement | None = None
+    ) -> Tensor:
         """See `LanguageModel`."""
+        inputs = model_inputs(self.model, tokens, placement)
         with autocast(self.device, self.precision):
+            if self._reads_out_apart:
+                states = self.model.base_model(**inputs).last_hidden_state[rows, positions]
+                return self.model.get_output_embeddings()(states).float()
             if not self._keeps_some:
-                return self.model(input_ids=tokens, use_cache=False).logits[rows, positions].float()
+                return self.model(**inputs).logits[rows, positions].float()
             kept, places = positions.unique(return_inverse=True)
-            logits = self.model(input_ids=tokens, use_cache=False, logits_to_keep=kept).logits
+            logits = self.model(**inputs, logits_to_keep=kept).logits
         return logits[rows, places].float()
 
-    def target_log_probs(self, tokens: Tensor, rows: Tensor, positions: Tensor, targets: Tensor) -> Tensor:
-        """See `LanguageModel`; takes so many rows at once that they have at most LOGITS_ELEMENTS logits."""
-        vocabulary = self.model.config.get_text_config().vocab_size
-        at_once = max(1, LOGITS_ELEMENTS // (tokens.shape[1] * vocabulary))
-        log_probs = torch.empty(len(rows), device=self.device)
+    @torch.no_grad()
+    def score(
+        self,
+        tokens: Tensor,
+        rows: Tensor,
+        positions: Tensor,
+        owners: Tensor,
+        targets: Tensor,
+        placement: Placement | None = None,
+    ) -> Scored:
+        """See `LanguageModel`; never holds more than LOGITS_ELEMENTS logits."""
+        if self._reads_out_apart:
+            at_once = max(1, LOGITS_ELEMENTS // self._vocabulary)
+            with autocast(self.device, self.precision):
+                states = self.model.base_model(
+                    **model_inputs(self.model, tokens, placement)
+                ).last_hidden_state
+                readout = self.model.get_output_embeddings()
+                return score_in_parts(states[rows, positions], readout, owners, targets, at_once)
+        at_once = max(1, LOGITS_ELEMENTS // (tokens.shape[1] * self._vocabulary))
+        if at_once >= len(tokens):
+            return super().score(tokens, rows, positions, owners, targets, placement)
+        log_probs = torch.empty(len(targets), device=self.device)
+        likeliest = torch.empty(len(targets), dtype=torch.bool, device=self.device)
         for start in range(0, len(tokens), at_once):
-            here = (rows >= start) & (rows < start + at_once)
-            if here.any():
-                log_probs[here] = super().target_log_probs(
-                    tokens[start : start + at_once], rows[here] - start, positions[here], targets[here]
-                )
-        return log_probs
+            end = start + at_once
+            here = (rows >= start) & (rows < end)
+            mine = here[owners]
+            if not mine.any():
+                continue
+            part = None if placement is None else Placement(*(tensor[start:end] for tensor in placement))
+            found = super().score(
+                tokens[start:end], rows[here] - start, positions[here], (here.cumsum(0) - 1)[owners[mine]],
+                targets[mine], part,
+            )  # fmt: skip
+            log_probs[mine], likeliest[mine] = found
+        return Scored(log_probs, likeliest)
 
     def new_cache(self, batch_size: int, length: int) -> Any:
         """See `LanguageModel`; transformers' own cache, which the first call makes."""
-        return [None] if self._caches else super().new_cache(batch_size, length)
+        return TransformersCache() if self._caches else super().new_cache(batch_size, length)
+
+    def joins(self, cache: Any) -> bool:
+        """See `LanguageModel`."""
+        return not self._caches or cache.joins
 
     @torch.no_grad()
-    def next_logits(self, tokens: Tensor, cache: Any) -> Tensor:
+    def next_logits(self, tokens: Tensor, cache: Any, valid: Tensor | None = None) -> Tensor:
         """See `LanguageModel`."""
         if not self._caches:
-            return super().next_logits(tokens, cache)
-        last = {"logits_to_keep": 1} if self._keeps_some else {}
+            return super().next_logits(tokens, cache, valid)
+        options: dict[str, Any] = {"logits_to_keep": 1} if self._keeps_some else {}
+        if valid is not None:
+            positions = (valid.cumsum(dim=1) - 1).clamp_min(0)[:, -tokens.shape[1] :]
+            options |= {"attention_mask": valid.long(), "position_ids": positions}
         with autocast(self.device, self.precision):
-            output = self.model(input_ids=tokens, past_key_values=cache[0], use_cache=True, **last)
-        cache[0] = output.past_key_values
+            output = self.model(input_ids=tokens, past_key_values=cache.past, use_cache=True, **options)
+        cache.past = output.past_key_values
         return output.logits[:, -1].float()
 
 

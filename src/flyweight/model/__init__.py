@@ -1,8 +1,9 @@
 """The decoder, and everything that can be said about it without training it.
 
 `decoder` is the place to start reading; `attention` and `layers` are its parts, `cache` makes generation
-fast, `parametrization` holds the one table of roles, `mapping` folds a decoder onto stock Hugging Face
-classes, `unfolding` is the way back, and `cost` counts.
+fast, `placement` says where tokens stand that do not simply follow each other, `parametrization` holds the one
+table of roles, `mapping` folds a decoder onto stock Hugging Face classes, `unfolding` is the way back, and
+`cost` counts.
 """
 
 from flyweight.model.attention import AttentionKernel
@@ -19,6 +20,7 @@ from flyweight.model.parametrization import (
     parameter_roles,
     role_rules,
 )
+from flyweight.model.placement import Placement, padded_left
 from flyweight.model.unfolding import from_stock, why_not_ours
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "KVCache",
     "Multipliers",
     "OptimizerKind",
+    "Placement",
     "Role",
     "RoleRule",
     "flops_per_token",
@@ -34,6 +37,7 @@ __all__ = [
     "fused_parts",
     "matrix_parameters",
     "multipliers",
+    "padded_left",
     "parameter_counts",
     "parameter_roles",
     "role_rules",

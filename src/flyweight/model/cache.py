@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -43,6 +45,39 @@ class KVCache:
         self.values[layer, :, :, self.length : end] = value
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
+    def select(self, rows: Tensor, begin: int) -> KVCache:
+        """A cache of the given `rows` (N,) int64, without the positions before `begin`; with the same room after."""
+        selected = copy.copy(self)
+        selected.keys = self.keys[:, rows, :, begin:].contiguous()
+        selected.values = self.values[:, rows, :, begin:].contiguous()
+        selected.max_length, selected.length = self.max_length - begin, self.length - begin
+        return selected
+
+    def beside(self, other: KVCache) -> KVCache:
+        """A cache of the rows of both, those of the shorter one padded on the left, with the larger room."""
+        length = max(self.length, other.length)
+        room = max(cache.max_length - cache.length for cache in (self, other))
+        joined = copy.copy(self)
+        joined.keys = _side_by_side([(self.keys, self.length), (other.keys, other.length)], length, room)
+        joined.values = _side_by_side(
+            [(self.values, self.length), (other.values, other.length)], length, room
+        )
+        joined.max_length, joined.length = length + room, length
+        return joined
+
     def advance(self, tokens: int) -> None:
         """Count `tokens` more positions as filled."""
         self.length += tokens
+
+
+def _side_by_side(parts: list[tuple[Tensor, int]], length: int, room: int) -> Tensor:
+    """Each part's filled positions (its second entry says how many) end at `length`; `room` positions follow."""
+    first = parts[0][0]
+    rows = sum(part.shape[1] for part, _ in parts)
+    joined = first.new_zeros(first.shape[0], rows, first.shape[2], length + room, first.shape[4])
+    start = 0
+    for part, filled in parts:
+        end = start + part.shape[1]
+        joined[:, start:end, :, length - filled : length] = part[:, :, :, :filled]
+        start = end
+    return joined

@@ -17,6 +17,7 @@ from flyweight.model.cache import KVCache
 from flyweight.model.documents import DocumentMask, Documents, document_mask, positions_of
 from flyweight.model.layers import Embedding, Linear, RMSNorm, SwiGLU, rotary_tables, scaled
 from flyweight.model.parametrization import Multipliers, Role, multipliers, parameter_roles, role_rules
+from flyweight.model.placement import Placement
 from flyweight.recipe import Model, Parametrization
 
 
@@ -74,17 +75,25 @@ class Decoder(nn.Module):
         return self.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
 
     def forward(
-        self, tokens: Tensor, cache: KVCache | None = None, documents: Documents | None = None
+        self,
+        tokens: Tensor,
+        cache: KVCache | None = None,
+        documents: Documents | None = None,
+        placement: Placement | None = None,
     ) -> Tensor:
         """Hidden states after the final norm, (B, T, D), of `tokens` (B, T) int64.
 
         With a cache, `tokens` follow those that it holds: it is read and extended in place. With documents, each is
-        computed as if it stood alone: positions start at 0 with it, and attention stops at its borders.
+        computed as if it stood alone: positions start at 0 with it, and attention stops at its borders. A placement
+        says for each token where it stands and what it sees, those in the cache included.
         """
         past = 0 if cache is None else cache.length
         length = tokens.shape[1]
         mask: Tensor | DocumentMask | None
-        if documents is None:
+        if placement is not None:
+            assert documents is None
+            positions, mask = placement.positions.unsqueeze(1), placement.mask
+        elif documents is None:
             positions = torch.arange(past, past + length, device=tokens.device)
             mask = cached_causal_mask(past, length, tokens.device) if past and length > 1 else None
         else:

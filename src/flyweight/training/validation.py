@@ -91,9 +91,9 @@ class _AgreedModel(DecoderModel):
         super().__init__(decoder, tokenizer, precision, max_length=max_length)
         self._ranks = ranks
 
-    def next_logits(self, tokens: Tensor, cache: KVCache) -> Tensor:
+    def next_logits(self, tokens: Tensor, cache: KVCache, valid: Tensor | None = None) -> Tensor:
         """See `LanguageModel`."""
-        return self._ranks.same(super().next_logits(tokens, cache))
+        return self._ranks.same(super().next_logits(tokens, cache, valid))
 
 
 @contextlib.contextmanager

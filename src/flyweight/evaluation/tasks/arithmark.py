@@ -111,7 +111,8 @@ def score_questions(
         context for context, question in zip(contexts, questions, strict=True) for _ in question.endings
     ]
     requests: list[Request] = list(zip(owners, endings, strict=True))
-    values, truncated = score_requests(model, requests, progress=progress)
+    scores = score_requests(model, requests, progress=progress)
+    values, truncated = scores.values, scores.truncated
     by_sum, by_mean = [], []
     start = 0
     for question in questions:
