@@ -1,0 +1,151 @@
+"""lm-eval's tasks, with data of ours where there are some, and without what makes lm-eval slow."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from flyweight.base import UserError
+from flyweight.evaluation.harness.catalogue import BENCHMARKS, Benchmark
+from flyweight.evaluation.harness.local_data import LocalData
+from flyweight.evaluation.harness.rows import Rows
+
+WHOLE = "benchmark::whole"
+"""lm-eval's name of the group that holds all tasks of a benchmark."""
+
+LoadedTasks = Any
+"""What lm-eval's `TaskManager.load` gives: `tasks` and `groups` by name."""
+
+
+def load_benchmark(name: str, data: LocalData | None, shots: int | None) -> LoadedTasks:
+    """The tasks of a benchmark, ready for `lm_eval.evaluator.evaluate`.
+
+    Args:
+        name: in `BENCHMARKS`, or the name of any other task of lm-eval.
+        data: its local files; None takes the data from the hub.
+        shots: examples in the prompt; None takes the task's own number.
+
+    Raises:
+        UserError: lm-eval is not installed or does not know the task, or its data cannot be had.
+    """
+    manager_class, tasks_folder = _lm_eval()
+    benchmark = BENCHMARKS.get(name)
+    if benchmark is None:
+        manager = manager_class()
+        if name not in manager.all_tasks:
+            raise UserError(
+                f"there is no task {name!r}, neither here nor in lm-eval; see `flyweight evaluate --help`."
+            )
+        task = name
+    else:
+        # Only this folder: an index of all of lm-eval's tasks takes seconds.
+        manager = manager_class(include_path=tasks_folder / benchmark.folder, include_defaults=False)
+        task = benchmark.task
+    members = [_with_data(manager, leaf, benchmark, data) for leaf in _leaves(manager, task)]
+    whole = {"group": "whole", "task": members}
+    if aggregated := (manager.task_index[task].cfg or {}).get("aggregate_metric_list"):
+        whole["aggregate_metric_list"] = aggregated
+    # In a group of its own: lm-eval hands what it does not know about an outer group on to every task.
+    spec = {"group": "benchmark", "task": [whole]}
+    try:
+        loaded = manager.load([spec])
+    except UserError:
+        raise
+    except ImportError as error:
+        raise UserError(f"{name}: lm-eval's task needs a package that is missing ({error}).") from None
+    except (OSError, ConnectionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{name}: its data cannot be had from the hub ({reason}); give a folder with local files (--data DIR)."
+        ) from None
+    for leaf in loaded["tasks"].values():
+        _set_shots(leaf, shots)
+    return loaded
+
+
+def _lm_eval() -> tuple[Any, Path]:
+    """lm-eval's task manager and its folder of tasks."""
+    # Read when they are imported: nothing is fetched, and tokenizers' threads do not quarrel with forks.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        import lm_eval
+        from lm_eval.tasks import TaskManager
+    except ImportError:
+        raise UserError("benchmarks need lm-eval: pip install 'flyweight[eval]'.") from None
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    return TaskManager, Path(lm_eval.__file__).parent / "tasks"
+
+
+def _leaves(manager: Any, name: str) -> list[str]:
+    """The tasks in a group or under a tag, in lm-eval's order."""
+    entry = manager.task_index[name]
+    members = (entry.cfg or {}).get("task")
+    if entry.tags and entry.cfg is None:
+        return sorted(entry.tags)
+    if not isinstance(members, list):
+        return [name]
+    return [leaf for member in members for leaf in _leaves(manager, _named(member))]
+
+
+def _named(member: str | dict[str, Any]) -> str:
+    return member if isinstance(member, str) else str(member.get("task") or member["group"])
+
+
+def _with_data(
+    manager: Any, task: str, benchmark: Benchmark | None, data: LocalData | None
+) -> dict[str, Any]:
+    """The task by name, with its splits from local files if there are some."""
+    spec: dict[str, Any] = {"task": task}
+    if benchmark is None or data is None:
+        return spec
+    config = manager.task_index[task].cfg
+    whole = len(_leaves(manager, benchmark.task)) == 1
+    splits = data.splits(None if whole else config.get("dataset_name") or task)
+    for role in ("training_split", "validation_split", "test_split", "fewshot_split"):
+        if config.get(role) is not None and config[role] not in splits:
+            spec[role] = None
+    spec["custom_dataset"] = functools.partial(_given, splits)
+    return spec
+
+
+def _given(splits: dict[str, Rows], **_: Any) -> dict[str, Rows]:
+    return splits
+
+
+def _set_shots(task: Any, shots: int | None) -> None:
+    """As `simple_evaluate` does it: a task that fixes no examples keeps to that."""
+    own = task.get_config("num_fewshot")
+    if shots is not None and own != 0:
+        task.set_config(key="num_fewshot", value=shots)
+    elif own is None:
+        task.set_config(key="num_fewshot", value=0)
+    task.set_fewshot_seed(seed=FEWSHOT_SEED)
+
+
+FEWSHOT_SEED = 1234
+"""lm-eval's own, so that the examples are those of published numbers."""
+
+
+@contextlib.contextmanager
+def quick_and_quiet() -> Iterator[None]:
+    """lm-eval with every template compiled once, and without its bars."""
+    import lm_eval.api.task
+    from lm_eval import utils
+
+    compiled = functools.cache(utils.env.from_string)
+    render, bar = utils.apply_template, lm_eval.api.task.tqdm
+    utils.apply_template = lambda template, doc: compiled(template).render(**doc)
+    lm_eval.api.task.tqdm = _no_bar  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        utils.apply_template, lm_eval.api.task.tqdm = render, bar
+
+
+def _no_bar(items: Any, *_: Any, **__: Any) -> Any:
+    return items

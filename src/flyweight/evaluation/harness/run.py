@@ -1,0 +1,156 @@
+"""A benchmark on a model, from its name to its result."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from flyweight.evaluation.harness.catalogue import BENCHMARKS
+from flyweight.evaluation.harness.loading import WHOLE, LoadedTasks, load_benchmark, quick_and_quiet
+from flyweight.evaluation.harness.local_data import LocalData
+from flyweight.evaluation.results import Metric, TaskResult
+from flyweight.evaluation.tasks.task import TaskInput
+
+BOOTSTRAP_ITERATIONS = 1_000
+"""For standard errors of metrics that are no means (perplexities); those of means have a closed form."""
+
+
+def run_benchmark(name: str, task: TaskInput, shots: int | None = None) -> TaskResult:
+    """Measure a model on one of lm-eval's tasks.
+
+    Args:
+        name: in `BENCHMARKS`, or any other task of lm-eval (with data from the hub).
+        task: the model, the folder of local data (None: the hub), the limit of items a subset.
+        shots: examples in the prompt; None takes the task's own number.
+
+    Raises:
+        UserError: data that cannot be had or are not those of the task.
+    """
+    from lm_eval.evaluator import evaluate
+
+    from flyweight.evaluation.harness.adapter import HarnessModel
+
+    benchmark = BENCHMARKS.get(name)
+    local = LocalData(name, benchmark, task.data) if benchmark and task.data is not None else None
+    with quick_and_quiet():
+        loaded = load_benchmark(name, local, shots)
+        model = HarnessModel(task.model, progress=task.progress)
+        results = evaluate(
+            lm=model,
+            task_dict=loaded,
+            limit=task.limit,
+            bootstrap_iters=BOOTSTRAP_ITERATIONS,
+            log_samples=True,
+            confirm_run_unsafe_code=True,
+        )
+    assert results is not None
+    return _result(name, loaded, results, model, str(task.data) if local else "hub")
+
+
+def _result(
+    name: str, loaded: LoadedTasks, results: Mapping[str, Any], model: Any, source: str
+) -> TaskResult:
+    benchmark = BENCHMARKS.get(name)
+    leaves = list(loaded["tasks"])
+    counts = {leaf: results["n-samples"][leaf]["effective"] for leaf in leaves}
+    parts = {leaf: _metrics(results["results"][leaf], counts[leaf]) for leaf in leaves}
+    single = len(leaves) == 1
+    whole = parts[leaves[0]] if single else _metrics(results["results"][WHOLE], sum(counts.values()))
+    return TaskResult(
+        metrics=whole,
+        items=_items(results["samples"], single),
+        chance=benchmark.chance if benchmark else None,
+        shots=loaded["tasks"][leaves[0]].get_config("num_fewshot"),
+        subsets={} if single else {_short(leaf, leaves): metrics for leaf, metrics in parts.items()},
+        fit=dict(model.fit),
+        data={"source": source, "fingerprint": _fingerprint(results["samples"])},
+        details={
+            "lm_eval_task": benchmark.task if benchmark else name,
+            "versions": {leaf: results["versions"].get(leaf) for leaf in leaves[:1]},
+            "lm_eval": importlib.metadata.version("lm-eval"),
+            "work": dict(model.work),
+        },
+    )
+
+
+def _metrics(values: Mapping[str, Any], n: int) -> dict[str, Metric]:
+    """lm-eval's `metric,filter` entries; the filter's name stays where a task has several."""
+    filters = {key.split(",", 1)[1] for key in values if "," in key}
+    found = {}
+    for key, value in values.items():
+        metric, comma, rule = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        error = values.get(f"{metric}_stderr,{rule}")
+        named = metric if filters == {"none"} else f"{metric},{rule}"
+        found[named] = Metric(float(value), float(error) if isinstance(error, int | float) else None, n)
+    return found
+
+
+def _items(samples: Mapping[str, list[dict[str, Any]]], single: bool) -> dict[str, list[Any]]:
+    """What was found of each item, as columns: an entry of None where a subset has no such thing."""
+    records: list[dict[str, Any]] = []
+    for leaf, some in samples.items():
+        merged: dict[int, dict[str, Any]] = defaultdict(dict)
+        several = len({sample["filter"] for sample in some}) > 1
+        for sample in some:
+            record = merged[sample["doc_id"]]
+            record["id"] = str(sample["doc_id"]) if single else f"{leaf}/{sample['doc_id']}"
+            if not single:
+                record["subset"] = leaf
+            record |= _answers(sample)
+            for metric in sample["metrics"]:
+                rule = sample["filter"]
+                value = sample[metric]
+                record[f"{metric},{rule}" if several or rule != "none" else metric] = _plain(value)
+        records += merged.values()
+    names = dict.fromkeys(key for record in records for key in record)
+    return {name: [record.get(name) for record in records] for name in names}
+
+
+def _answers(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Log-likelihoods of the choices, or the text that was written."""
+    responses = [answers[0] for answers in sample["resps"]]
+    if isinstance(responses[0], tuple | list):
+        found: dict[str, Any] = {"loglikelihoods": [round(value, 6) for value, _ in responses]}
+        if isinstance(sample["target"], int) and len(responses) > 1:
+            found["gold"] = sample["target"]
+        return found
+    return {"text": responses[0]} if isinstance(responses[0], str) else {"loglikelihoods": responses}
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy as one of Python's, for JSON."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _short(leaf: str, leaves: list[str]) -> str:
+    """A subset's name without what all of them begin with (`mmlu_`)."""
+    first, last = min(leaves), max(leaves)
+    shared = 0
+    while shared < min(len(first), len(last)) and first[shared] == last[shared]:
+        shared += 1
+    return leaf[leaf.rfind("_", 0, shared) + 1 :]
+
+
+def _fingerprint(samples: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
+    """A hash of the items that were scored, as lm-eval has them, and of their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for leaf, some in samples.items():
+        digest.update(leaf.encode())
+        for sample in some:
+            digest.update(str(sample["doc_hash"]).encode())
+    return digest.hexdigest()
+
+
+def fingerprint_of(records: Iterable[Any]) -> str:
+    """A hash of items that are ready for JSON."""
+    digest = hashlib.blake2b(digest_size=16)
+    for record in records:
+        digest.update(orjson.dumps(record, option=orjson.OPT_SORT_KEYS))
+    return digest.hexdigest()
