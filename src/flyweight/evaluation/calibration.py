@@ -171,12 +171,12 @@ def calibrate(
         raise UserError("calibration needs items with log-likelihoods of their choices; found none.")
     assert values.shape[1] >= 2
     assert right.shape == (len(values),)
-    assert 0 <= right.min()
+    assert right.min() >= 0
     assert right.max() < values.shape[1]
     if not np.isfinite(values).all():
         raise UserError(
-            f"{int((~np.isfinite(values)).any(1).sum()):,} of {len(values):,} items have a log-likelihood that is not a "
-            f"finite number; calibration cannot be measured with them."
+            f"{int((~np.isfinite(values)).any(1).sum()):,} of {len(values):,} items have a log-likelihood that is not "
+            f"a finite number; calibration cannot be measured with them."
         )
     probabilities = _softmax(values)
     hits = np.arange(values.shape[1]) == right[:, None]

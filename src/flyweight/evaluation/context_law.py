@@ -13,15 +13,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
-from flyweight.base import UserError, derive_seed
+from flyweight.base import derive_seed
+from flyweight.evaluation.context_losses import PositionLosses, position_losses
 from flyweight.evaluation.likelihood import BATCH_TOKENS
 from flyweight.evaluation.texts import Texts
 from flyweight.inference import LanguageModel
-
-SEPARATOR = "\n\n"
-"""Stands between the documents of a text."""
 
 BINS_PER_DECADE = 12
 """Of positions that are averaged together, evenly on a logarithmic scale."""
@@ -29,7 +26,6 @@ BINS_PER_DECADE = 12
 FIRST = 2
 """The first position of the fit. What stands before the first token is no text."""
 
-FEWEST_WINDOWS = 8
 RESAMPLES = 200
 COVERAGE = 0.9
 
@@ -57,18 +53,6 @@ class Law(NamedTuple):
 
 XMODEL_2 = Law(-0.575, 1.772, 32.840)
 """The published coefficients; with another tokenizer or text they are no yardstick."""
-
-
-@dataclass(frozen=True, eq=False)
-class PositionLosses:
-    """The loss of every token of some windows of text."""
-
-    losses: np.ndarray
-    """(W, L) float32, nats: of window w, the token at position 1 to L."""
-    trained_length: int
-    """Beyond it, positions are strange to the model."""
-    tokens_per_byte: float
-    """Of the whole text: losses in nats times this over ln 2 are bits per byte."""
 
 
 class ContextBin(NamedTuple):
@@ -121,7 +105,9 @@ class ContextLaw:
     @property
     def residual_in_errors(self) -> float:
         """The same in standard errors: far above 1, the law does not describe the model, however close it looks."""
-        scaled = [(one.loss - one.fitted) / max(one.stderr, _SMALLEST_ERROR) for one in self.bins if one.in_fit]
+        scaled = [
+            (one.loss - one.fitted) / max(one.stderr, _SMALLEST_ERROR) for one in self.bins if one.in_fit
+        ]
         return float(np.sqrt(np.sum(np.square(scaled)) / max(1, len(scaled) - 3)))
 
     def interval(self, name: str) -> tuple[float, float]:
@@ -150,9 +136,7 @@ class ContextLaw:
             "residual_in_errors": self.residual_in_errors,
             "bits_per_byte": {"b": self.bits_per_byte(self.law.b)},
             **{key: value for key, value in asdict(self).items() if key not in ("law", "resampled", "bins")},
-            "bins": [
-                {**one._asdict(), "bits_per_byte": self.bits_per_byte(one.loss)} for one in self.bins
-            ],
+            "bins": [{**one._asdict(), "bits_per_byte": self.bits_per_byte(one.loss)} for one in self.bins],
         }
 
 
@@ -176,73 +160,6 @@ def context_law(
         model, texts, length=length, max_windows=max_windows, batch_tokens=batch_tokens, progress=progress
     )
     return fit_context_law(measured, files=texts.files, resamples=resamples, seed=seed)
-
-
-def position_losses(
-    model: LanguageModel,
-    texts: Texts,
-    *,
-    length: int | None = None,
-    max_windows: int | None = None,
-    batch_tokens: int = BATCH_TOKENS,
-    progress: Callable[[float], None] | None = None,
-) -> PositionLosses:
-    """The loss of every token of windows of text.
-
-    The tokens of the documents, SEPARATOR between two, are joined and cut into windows of `length` without
-    overlap; the rest is left out. Each window stands alone, from position 0, behind the model's prefix token.
-
-    Args:
-        model: predicts.
-        texts: the text.
-        length: tokens of a window; None for the model's context. A longer one shows what happens beyond.
-        max_windows: at most so many, from the text's beginning.
-        batch_tokens: positions in a forward pass; it does not change the result.
-        progress: called with the share of the windows that is done.
-
-    Raises:
-        UserError: fewer than FEWEST_WINDOWS windows, or a length that the model cannot take.
-    """
-    length = length or model.max_length
-    if length < 4 * FIRST:
-        raise UserError(f"windows of {length} tokens say nothing about context; expected {4 * FIRST} or more.")
-    pieces = [document.text + SEPARATOR for document in texts.documents[:-1]] + [texts.documents[-1].text]
-    tokens = np.array(
-        [token for part in model.tokenizer.encode_batch(pieces) for token in part], np.int64
-    )
-    count = min(len(tokens) // length, max_windows or len(tokens))
-    if count < FEWEST_WINDOWS:
-        raise UserError(
-            f"{', '.join(texts.files)}: {len(tokens):,} tokens make {count} windows of {length:,} tokens; expected "
-            f"{FEWEST_WINDOWS} or more, so give more text, or a shorter length."
-        )
-    windows = torch.from_numpy(tokens[: count * length]).view(count, length)
-    prefix = torch.full((count, 1), model.prefix_token, dtype=torch.int64)
-    inputs = torch.cat([prefix, windows[:, :-1]], 1)
-    losses = np.empty((count, length), np.float32)
-    step = max(1, batch_tokens // length)
-    for start in range(0, count, step):
-        batch, targets = (part[start : start + step].to(model.device) for part in (inputs, windows))
-        losses[start : start + step] = -_log_probs(model, batch, targets).view(len(batch), length).cpu().numpy()
-        if progress is not None:
-            progress(min(1.0, (start + step) / count))
-    size = sum(len(piece.encode()) for piece in pieces)
-    return PositionLosses(losses, min(model.max_length, length), len(tokens) / size)
-
-
-def _log_probs(model: LanguageModel, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    rows = torch.arange(len(inputs), device=model.device).repeat_interleave(inputs.shape[1])
-    positions = torch.arange(inputs.shape[1], device=model.device).repeat(len(inputs))
-    try:
-        return model.target_log_probs(inputs, rows, positions, targets.reshape(-1))
-    except (IndexError, RuntimeError) as error:
-        if inputs.shape[1] <= model.max_length:
-            raise
-        # Learned positions end where training ended; rotary ones go on.
-        raise UserError(
-            f"{model.name} cannot take windows of {inputs.shape[1]:,} tokens ({' '.join(str(error).split())[:120]}); its "
-            f"context is {model.max_length:,}, so take that or less."
-        ) from error
 
 
 def fit_context_law(
@@ -316,7 +233,9 @@ def _mean_loss(law: Law, first: int, last: int) -> float:
 def _warnings(law: Law) -> tuple[str, ...]:
     found = []
     if law.a >= 0.99 * FLATTEST or law.a <= 0.99 * STEEPEST:
-        found.append(f"the exponent a = {law.a:.3g} is at its bound: the loss does not fall as such a law says")
+        found.append(
+            f"the exponent a = {law.a:.3g} is at its bound: the loss does not fall as such a law says"
+        )
     if law.b <= 1e-3:
         found.append("the floor b is at zero: the windows are too short to show where the loss ends")
     return tuple(found)
@@ -354,10 +273,8 @@ def _fit(
         by_a, by_k = (np.add.reduceat(part, begins) / sizes for part in (falls * logs, falls))
         return np.stack([by_a, np.ones_like(by_a), by_k], 1) / errors[:, None]
 
-    bounds = ([STEEPEST, 0.0, -30.0], [FLATTEST, max(float(means.min()), 1e-3), 30.0])
-    found = [
-        least_squares(residuals, np.clip(start, *bounds), jac=slopes, bounds=bounds) for start in starts
-    ]
+    bounds = ([STEEPEST, 0.0, -30.0], [FLATTEST, max(float(means.max()), 1e-3), 30.0])
+    found = [least_squares(residuals, np.clip(start, *bounds), jac=slopes, bounds=bounds) for start in starts]
     return min(found, key=lambda one: one.cost).x
 
 

@@ -30,7 +30,13 @@ def reliability_figure(found: Calibration, reading: Reading = "options", title: 
     one = found.reading(reading)
     bins = [
         ReliabilityBin(
-            piece.low, piece.high, piece.count, piece.confidence, piece.right, piece.right_low, piece.right_high
+            piece.low,
+            piece.high,
+            piece.count,
+            piece.confidence,
+            piece.right,
+            piece.right_low,
+            piece.right_high,
         )
         for piece in one.bins
         if piece.confidence is not None
@@ -47,7 +53,7 @@ def reliability_figure(found: Calibration, reading: Reading = "options", title: 
     )
 
 
-def context_law_figure(found: ContextLaw, title: str = "", *, log_x: bool = False) -> Figure:
+def context_law_figure(found: ContextLaw, title: str = "") -> Figure:
     """Loss over position with the fitted law and its band; beyond the trained length shaded, as hollow dots.
 
     The loss at position 1, which no text stands before, is not drawn: it would squeeze the rest.
@@ -56,8 +62,12 @@ def context_law_figure(found: ContextLaw, title: str = "", *, log_x: bool = Fals
     inside = [one for one in found.bins if one.in_fit]
     beyond = [one for one in found.bins if one.first > found.trained_length]
     line = np.unique(np.geomspace(inside[0].first, found.trained_length, 300))
-    label = f"a = {law.a:.3f}, b = {law.b:.3f}, c = {law.c:.4g}"
-    fits = [_points(f"L(t) = b + (t/c)^a: {label}", inside, Series("", line, law.loss(line), *found.band(line)))]
+    label = f"L(t) = b + (t/c)^a with a = {law.a:.3f}, b = {law.b:.3f}, c = {law.c:.4g}"
+    fits = [
+        _points(
+            "mean over windows, ± standard error", inside, Series("", line, law.loss(line), *found.band(line))
+        )
+    ]
     marked = None
     if beyond:
         further = np.geomspace(found.trained_length, found.length, 100)
@@ -65,10 +75,9 @@ def context_law_figure(found: ContextLaw, title: str = "", *, log_x: bool = Fals
         fits.append(_points("beyond the trained length, not in the fit", beyond, curve, held_out=True))
         marked = (float(found.trained_length), float(found.trained_length), float(found.length))
     return fitted(
-        [FittedPanel(title, fits, marked)],
+        [FittedPanel("\n".join(filter(None, (title, label))), fits, marked)],
         x_label="position of the token in its context",
         y_label="loss (nats per token)",
-        log_x=log_x,
         columns=1,
     )
 
@@ -97,7 +106,14 @@ def runs_figure(
         return found.value, found.value - reach, found.value + reach
 
     chances = [
-        next((100 * results[task].chance for results in runs.values() if task in results and results[task].chance is not None), None)
+        next(
+            (
+                100 * results[task].chance
+                for results in runs.values()
+                if task in results and results[task].chance is not None
+            ),
+            None,
+        )
         for task, _ in rows
     ]
     return dots(

@@ -130,9 +130,7 @@ def text_bits(
         UserError: no text there.
     """
     texts = read_texts(paths, text_field=text_field, max_bytes=max_bytes)
-    return measure_texts(
-        model, texts, compressors=compressors, batch_tokens=batch_tokens, progress=progress
-    )
+    return measure_texts(model, texts, compressors=compressors, batch_tokens=batch_tokens, progress=progress)
 
 
 def measure_texts(
@@ -173,7 +171,7 @@ def _nats(
     batch_tokens: int,
     progress: Callable[[float], None] | None,
 ) -> np.ndarray:
-    """-ln p (length,) float64 of each token after the first, from what stands before it in its window; 0 for end_of_text."""
+    """-ln p (length,) float64 of each token after the first, from its window; 0 for end_of_text."""
     end, length = model.tokenizer.end_of_text, len(stream) - 1
     nats = np.zeros(length)
     for start, stop, width in _windows(length, model.max_length, batch_tokens):

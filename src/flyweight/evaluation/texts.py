@@ -48,7 +48,11 @@ def read_texts(
     Raises:
         UserError: a path where nothing readable is, or no text in all of them.
     """
-    found = [(file, Path(path).expanduser()) for path in paths for file in list_files(Path(path).expanduser(), "text")]
+    found = [
+        (file, Path(path).expanduser())
+        for path in paths
+        for file in list_files(Path(path).expanduser(), "text")
+    ]
     log = ReadLog()
     documents: list[Text] = []
     size = 0
@@ -61,15 +65,13 @@ def read_texts(
         named = ", ".join(map(str, paths))
         fields = f"; their records have the fields {', '.join(log.fields_found)}" if log.fields_found else ""
         raise UserError(
-            f"{named}: no text to measure here ({log.summary() or 'nothing was found'}){fields}; expected UTF-8 text or "
-            f"records with a field {text_field!r}."
+            f"{named}: no text to measure here ({log.summary() or 'nothing was found'}){fields}; expected UTF-8 text "
+            f"or records with a field {text_field!r}."
         )
     return Texts(documents, tuple(str(file) for file, _ in found), log.summary())
 
 
-def _documents(
-    files: Iterable[tuple[Path, Path]], text_field: str, log: ReadLog
-) -> Iterator[Text]:
+def _documents(files: Iterable[tuple[Path, Path]], text_field: str, log: ReadLog) -> Iterator[Text]:
     for file, root in files:
         folder = f"{root.parent}/"
         for record, place in slice_records(

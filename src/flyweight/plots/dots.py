@@ -50,7 +50,7 @@ def dots(
             axes.vlines(
                 [mark for _, mark in marked], [place - 0.45 for place, _ in marked],
                 [place + 0.45 for place, _ in marked], color=INK, linewidth=1.0,
-                linestyle=(0, (1.5, 1.2)), label=mark_label or None,
+                linestyle=(0, (1.5, 1.2)), label=mark_label or "_",
             )  # fmt: skip
         axes.set_yticks(np.arange(len(categories)), categories)
         axes.set_ylim(len(categories) - 0.5, -0.5)
