@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
@@ -37,7 +37,8 @@ MASS_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _AT_ONCE = 64  # resamples that are drawn together: their weights are a (64, items) matrix
 
 
-class Bin(NamedTuple):
+@dataclass(frozen=True)
+class Bin:
     """A bin of a reliability diagram."""
 
     low: float
@@ -107,10 +108,7 @@ class Calibration:
         """Ready for JSON."""
         return {
             **asdict(self),
-            "readings": {
-                one.reading: {**asdict(one), "bins": [piece._asdict() for piece in one.bins]}
-                for one in self.readings
-            },
+            "readings": {one.reading: asdict(one) for one in self.readings},
         }
 
 

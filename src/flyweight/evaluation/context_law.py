@@ -32,6 +32,9 @@ COVERAGE = 0.9
 STEEPEST, FLATTEST = -5.0, -0.01
 """Bounds of the exponent a."""
 
+FLAT = 2.0
+"""Chi square for a degree of freedom up to which one level for all positions describes the losses as well."""
+
 _SMALLEST_ERROR = 1e-3  # nats: a bin's standard error below it would give that bin all of the weight
 
 
@@ -211,7 +214,7 @@ def fit_context_law(
         trained_length=measured.trained_length,
         tokens_per_byte=measured.tokens_per_byte,
         files=tuple(files),
-        warnings=_warnings(law),
+        warnings=_warnings(law, means[used], weights),
     )
 
 
@@ -230,8 +233,13 @@ def _mean_loss(law: Law, first: int, last: int) -> float:
     return float(law.loss(np.arange(first, last + 1)).mean())
 
 
-def _warnings(law: Law) -> tuple[str, ...]:
+def _warnings(law: Law, means: np.ndarray, errors: np.ndarray) -> tuple[str, ...]:
     found = []
+    level = np.average(means, weights=errors**-2)
+    if np.square((means - level) / errors).sum() < FLAT * (len(means) - 1):
+        found.append(
+            "the loss does not fall with the position by more than its noise, so the law says nothing"
+        )
     if law.a >= 0.99 * FLATTEST or law.a <= 0.99 * STEEPEST:
         found.append(
             f"the exponent a = {law.a:.3g} is at its bound: the loss does not fall as such a law says"
@@ -274,10 +282,13 @@ def _fit(
         return np.stack([by_a, np.ones_like(by_a), by_k], 1) / errors[:, None]
 
     bounds = ([STEEPEST, 0.0, -30.0], [FLATTEST, max(float(means.max()), 1e-3), 30.0])
-    found = [least_squares(residuals, np.clip(start, *bounds), jac=slopes, bounds=bounds) for start in starts]
+    found = [
+        least_squares(residuals, np.clip(start, *bounds), jac=slopes, bounds=bounds)  # type: ignore[arg-type]
+        for start in starts
+    ]
     return min(found, key=lambda one: one.cost).x
 
 
 def _law(x: np.ndarray) -> Law:
     a, b, k = (float(value) for value in x)
-    return Law(a, b, math.exp(min(-k / a, 700.0)))  # (t / c)^a = exp(k + a ln t)
+    return Law(a, b, math.exp(min(max(-k / a, -700.0), 700.0)))  # (t / c)^a = exp(k + a ln t)

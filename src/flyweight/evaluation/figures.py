@@ -105,17 +105,10 @@ def runs_figure(
         reach = Z * (found.stderr or 0.0)
         return found.value, found.value - reach, found.value + reach
 
-    chances = [
-        next(
-            (
-                100 * results[task].chance
-                for results in runs.values()
-                if task in results and results[task].chance is not None
-            ),
-            None,
-        )
-        for task, _ in rows
-    ]
+    def chance(task: str) -> float | None:
+        known = (results[task].chance for results in runs.values() if task in results)
+        return next((100 * value for value in known if value is not None), None)
+
     return dots(
         [f"{task} {metric}" for task, metric in rows],
         {
@@ -125,7 +118,7 @@ def runs_figure(
             ]
             for name, results in runs.items()
         },
-        marks=chances,
+        marks=[chance(task) for task, _ in rows],
         mark_label="chance",
         title=title,
         x_label="percent (95 % intervals)",

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from flyweight.evaluation.results import Metric, TaskResult
 
@@ -29,7 +30,8 @@ NEEDED: dict[str, tuple[str, str]] = {
 """Task and metric of each part."""
 
 
-class OpenSlmIndex(NamedTuple):
+@dataclass(frozen=True)
+class OpenSlmIndex:
     """The index of a model."""
 
     index: float
@@ -41,7 +43,7 @@ class OpenSlmIndex(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Ready for JSON."""
-        return self._asdict()
+        return asdict(self)
 
 
 def normalised(score: float, chance: float) -> float:
