@@ -13,7 +13,13 @@ from rich.text import Text
 from flyweight.base import UserError, write_json
 from flyweight.base.progress import StageProgress
 from flyweight.corpus import OpenCorpus, prepare
-from flyweight.evaluation import RESULTS_FILE, compressor_bits_per_byte, evaluate, held_out_text
+from flyweight.evaluation import (
+    RESULTS_FILE,
+    compressor_bits_per_byte,
+    evaluate,
+    held_out_text,
+    recipe_tasks,
+)
 from flyweight.events import read_events
 from flyweight.inference import generate, layout, load_model
 from flyweight.planning import plan_recipe, render
@@ -117,7 +123,7 @@ def _fitted(recipe: Recipe, run: Path) -> Recipe:
 def _measure(recipe: Recipe, corpus: OpenCorpus, run: Path, progress: StageProgress) -> dict[str, Any]:
     """Tasks, and bits per byte before and after beside the compressors on the same text."""
     model = load_model(run, recipe.execution.device)
-    results = evaluate(model, recipe.evaluation.tasks, output=run, progress=progress)
+    results = evaluate(model, recipe_tasks(run), progress=progress)
     validations = [event for event in read_events(run) if event["kind"] == "validated"]
     compressed: dict[str, dict[str, float]] = {}
     for name, held_out in corpus.held_out.items():
@@ -155,10 +161,12 @@ def _table(results: dict[str, Any], events: list[dict[str, Any]]) -> Table:
 
 
 def _arithmetic(results: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """Accuracy and standard error of the generated arithmetic, all of it and by form."""
-    task = results["tasks"]["arithmark-gen"]
-    parts = {"all": task, **{name: task[name] for name in ("v1", "v2", "v3")}}
-    return [(f"arithmark-gen {name}", part["acc"], part["acc_stderr"]) for name, part in parts.items()]
+    """Accuracy and standard error of the generated arithmetic, by form."""
+    metrics = results["tasks"]["arithmark-gen"]["metrics"]
+    return [
+        (f"arithmark-gen {name.partition(',')[2]}", metrics[name]["value"], metrics[name]["stderr"])
+        for name in ("acc,v1", "acc,v2", "acc,v3")
+    ]
 
 
 def _print_end(console: Console, sample: dict[str, str], exported: Export, places: Places) -> None:

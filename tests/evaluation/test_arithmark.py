@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import re
 from collections.abc import Callable
@@ -7,14 +9,14 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 
 from flyweight.base import UserError
 from flyweight.corpus.generated.arithmetic import FORMS, OPERANDS, Form
 from flyweight.corpus.generated.expressions import is_held_out, parse
-from flyweight.evaluation import evaluate
 from flyweight.evaluation.items import read_json_lines, write_json_lines
-from flyweight.evaluation.tasks.arithmark import PUBLISHED_FILES, score_questions
+from flyweight.evaluation.tasks.arithmark import PUBLISHED, run_arithmark, run_arithmark_gen
 from flyweight.evaluation.tasks.arithmark_items import (
     Item,
     generate_problems,
@@ -22,6 +24,9 @@ from flyweight.evaluation.tasks.arithmark_items import (
     read_questions,
     write_items,
 )
+from flyweight.evaluation.tasks.choices import score_choices
+from flyweight.evaluation.tasks.published import Published, fetch
+from flyweight.evaluation.tasks.task import TaskInput
 from flyweight.inference import LanguageModel
 
 Judging = Callable[[Callable[[str], float]], LanguageModel]
@@ -109,40 +114,58 @@ def right_answers(seed: int, per_operands: int) -> set[str]:
     return {question.context + question.endings[question.label] for question in questions}
 
 
+def task(model: LanguageModel, **rest: Any) -> TaskInput:
+    given = {"data": None, "limit": None, "seed": 0, "output": None, "progress": None, **rest}
+    return TaskInput(model, **given)
+
+
 def test_an_oracle_gets_everything_right(judging: Judging):
     answers = right_answers(seed=5, per_operands=12)
-    result = evaluate(
-        judging(lambda text: 0.0 if text in answers else -5.0), ["arithmark-gen"], limit=12, seed=5
-    )["tasks"]["arithmark-gen"]
-    assert (result["acc"], result["chance"], result["n"]) == (1.0, 0.25, 12 * 10)
+    model = judging(lambda text: 0.0 if text in answers else -5.0)
+    result = run_arithmark_gen(task(model, limit=12, seed=5))
+    assert {name: (one.value, one.count) for name, one in result.metrics.items()} == {
+        "acc,v1": (1.0, 60),
+        "acc,v2": (1.0, 36),
+        "acc_norm,v3": (1.0, 24),
+        "acc,v3": (1.0, 24),
+    }
+    assert result.chance == 0.25
     for form in FORMS:
-        groups = result[form]["by_operands"]
-        assert list(groups) == [str(n) for n in OPERANDS[form]]
-        assert all(group == {"acc": 1.0, "acc_stderr": 0.0, "n": 12} for group in groups.values())
-    assert result["v3"]["acc_norm"] == 1.0
-    assert sum(group["n"] for group in result["v3"]["by_category"].values()) == result["v3"]["n"]
+        for operands in OPERANDS[form]:
+            assert result.subsets[f"{form}, {operands} operands"]["acc"] == (1.0, 0.0, 12)
+    assert [result.subsets[f"v2, {name}"]["acc"].count for name in ("easy", "medium", "hard")] == [12] * 3
+    assert len(set(result.items["id"])) == len(result.items["gold"]) == 120
+    json.dumps(result.to_json(), allow_nan=False)
 
 
 def test_a_model_that_guesses_is_at_chance(judging: Judging):
-    result = evaluate(judging(lambda text: random.Random(text).random()), ["arithmark-gen"], limit=150)[
-        "tasks"
-    ]["arithmark-gen"]
-    for part in (result, *(result[form] for form in FORMS)):
-        assert abs(part["acc"] - 0.25) < 4 * part["acc_stderr"]
-        assert part["acc_stderr"] == pytest.approx((0.25 * 0.75 / part["n"]) ** 0.5, rel=0.1)
+    result = run_arithmark_gen(task(judging(lambda text: random.Random(text).random()), limit=150))
+    for one in result.metrics.values():
+        assert one.stderr == pytest.approx((0.25 * 0.75 / one.count) ** 0.5, rel=0.1)
+        assert abs(one.value - 0.25) < 4 * one.stderr
 
 
-def test_the_norm_is_per_token_of_the_ending(judging: Judging):
+def test_a_metric_is_the_mean_of_its_column(judging: Judging):
+    result = run_arithmark_gen(task(judging(lambda text: random.Random(text).random()), limit=10))
+    for name, one in result.metrics.items():
+        counted = [value for value in result.items[name] if value is not None]
+        assert one.value == sum(counted) / one.count
+        assert len(counted) == one.count == result.items["subset"].count(name[-2:])
+
+
+def test_the_norm_is_per_token_of_the_ending(judging: Judging, tmp_path: Path):
     # A token a byte here: " 1" has 2 tokens, " 1000" has 5.
     item = {"ctx": "Q:", "endings": [" 1", " 1000"], "label": 1, "activity_label": "count", "ind": 0}
-    model = judging(lambda text: {"Q: 1": -4.0, "Q: 1000": -5.0}.get(text, 0.0))  # -2 a token against -1
-    assert score_questions(model, [question_of(item, "v3")]) == ([0.0], [1.0], 0)
+    write_json_lines(tmp_path / PUBLISHED["v3"].file, [item])
+    model = judging(lambda text: -4.0 if text.endswith(" 1") else -5.0)  # -2 a token against -1
+    result = run_arithmark(task(model, data=tmp_path))
+    assert {name: one.value for name, one in result.metrics.items()} == {"acc_norm,v3": 1.0, "acc,v3": 0.0}
 
 
 def test_context_and_ending_are_tokenised_apart_without_anything_before(
     uniform: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ):
-    import flyweight.evaluation.tasks.arithmark as module
+    import flyweight.evaluation.tasks.choices as module
 
     seen: list[Any] = []
     score = module.score_requests
@@ -151,39 +174,74 @@ def test_context_and_ending_are_tokenised_apart_without_anything_before(
         "score_requests",
         lambda model, requests, **rest: seen.extend(requests) or score(model, requests),
     )
-    question = question_of(
-        {"ctx": "1 + 1 =", "endings": [" 2", " 3"], "label": "0", "metadata": {"operator_count": 1}}, "v2"
-    )
-    score_questions(uniform, [question])
+    score_choices(uniform, [("1 + 1 =", [" 2", " 3"])])
     encode = uniform.tokenizer.encode
     assert seen == [(encode("1 + 1 ="), encode(" 2")), (encode("1 + 1 ="), encode(" 3"))]
 
 
 def test_questions_that_do_not_fit_are_counted(uniform: LanguageModel):
     # One token a byte and 24 of context: 4 endings of " 1" with 24 bytes before them are one too many.
-    items = [
-        {"ctx": "x" * size, "endings": [" 1", " 2", " 3", " 4"], "label": 0, "activity_label": "a", "ind": 0}
-        for size in (23, 24)
-    ]
-    assert score_questions(uniform, [question_of(item, "v3") for item in items])[2] == 4
+    questions = [("x" * size, [" 1", " 2", " 3", " 4"]) for size in (23, 24)]
+    assert score_choices(uniform, questions).fit == {"requests": 8, "truncated": 4, "tokens_lost": 4}
 
 
 def test_generated_items_are_kept_beside_the_results(judging: Judging, tmp_path: Path):
-    evaluate(judging(len), ["arithmark-gen"], limit=3, seed=9, output=tmp_path)
+    run_arithmark_gen(task(judging(len), limit=3, seed=9, output=tmp_path))
     assert read_json_lines(tmp_path / "arithmark-gen-v2.jsonl") == generate_items("v2", 9, 3)
 
 
 def test_published_files_are_read_by_their_own_names(judging: Judging, tmp_path: Path):
     folder = tmp_path / "arithmark"
     for form in ("v1", "v3"):
-        write_json_lines(folder / PUBLISHED_FILES[form], generate_items(form, 5, 12))
+        write_json_lines(folder / PUBLISHED[form].file, generate_items(form, 5, 12))
     answers = right_answers(seed=5, per_operands=12)
     model = judging(lambda text: 0.0 if text in answers else -5.0)
-    result = evaluate(model, ["arithmark"], tmp_path)["tasks"]["arithmark"]
-    assert (result["acc"], result["v1"]["n"], result["v3"]["n"], "v2" in result) == (1.0, 60, 24, False)
-    assert "by_operands" in result["v1"]
-    assert "by_operands" not in result["v3"]  # its published fields do not say
-    assert evaluate(model, ["arithmark"], folder, limit=7)["tasks"]["arithmark"]["n"] == 14
+    result = run_arithmark(task(model, data=tmp_path))
+    assert {name: (one.value, one.count) for name, one in result.metrics.items()} == {
+        "acc,v1": (1.0, 60),
+        "acc_norm,v3": (1.0, 24),
+        "acc,v3": (1.0, 24),
+    }
+    assert "v1, 2 operands" in result.subsets
+    assert not any(part.startswith("v3") and "operands" in part for part in result.subsets)  # they do not say
+    assert result.details["missing"] == {"v2": "no such file"}
+    # Of the first version no hash is on record; this third one is none of the publisher's.
+    assert [result.details["files"][form]["is_published_file"] for form in ("v1", "v3")] == [
+        "not known",
+        "no",
+    ]
+    limited = run_arithmark(task(model, data=folder, limit=7))
+    assert [one.count for one in limited.metrics.values()] == [7, 7, 7]
+    assert limited.data["fingerprint"] == result.data["fingerprint"]
+
+
+def test_the_published_file_is_known_by_its_hash(tmp_path: Path):
+    (tmp_path / "items.jsonl").write_text("published\n")
+    digest = hashlib.sha256(b"published\n").hexdigest()
+    published = Published("someone/set", "items.jsonl", sha256=digest)
+    assert published.judge(tmp_path / "items.jsonl") == {"sha256": digest, "is_published_file": "yes"}
+
+
+def test_the_hub_is_asked_for_the_pinned_commits(
+    judging: Judging, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    def served(dataset: str, name: str, *, revision: str | None, **rest: Any) -> str:
+        asked.append((dataset, revision, rest["local_files_only"]))
+        if name != PUBLISHED["v1"].file:
+            raise OSError("no connection")
+        write_json_lines(tmp_path / name, generate_items("v1", 0, 2))
+        return str(tmp_path / name)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", served)
+    result = run_arithmark(task(judging(len)))
+    assert asked == [(one.dataset, one.revision, False) for one in PUBLISHED.values()]
+    assert list(result.metrics) == ["acc,v1"]
+    assert "no connection" in result.details["missing"]["v3"]
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(tmp_path / "mathmark.jsonl"))
+    with pytest.raises(UserError, match="is not the published file"):
+        fetch(PUBLISHED["v2"], "arithmark", offline=False)
 
 
 @pytest.mark.parametrize(
@@ -200,14 +258,14 @@ def test_published_files_are_read_by_their_own_names(judging: Judging, tmp_path:
     ],
 )
 def test_foreign_files_are_told(tmp_path: Path, judging: Judging, line: str, message: str):
-    file = tmp_path / PUBLISHED_FILES["v2"]
+    file = tmp_path / PUBLISHED["v2"].file
     file.write_text(line + "\n")
     with pytest.raises(UserError, match=message):
-        evaluate(judging(len), ["arithmark"], tmp_path)
+        run_arithmark(task(judging(len), data=tmp_path))
 
 
 def test_missing_files_are_told(tmp_path: Path, judging: Judging):
     with pytest.raises(UserError, match=r"mathmark\.jsonl"):
-        evaluate(judging(len), ["arithmark"], tmp_path)
-    with pytest.raises(UserError, match="needs its files"):
-        evaluate(judging(len), ["arithmark"])
+        run_arithmark(task(judging(len), data=tmp_path))
+    with pytest.raises(UserError, match=r"which is not on this machine .*no network is to be used"):
+        run_arithmark(task(judging(len), offline=True))

@@ -169,34 +169,30 @@ def _write_steps(
 
 
 RESULTS: dict[str, Any] = {
-    "format": 1,
-    "model": "tiny@16.38K",
+    "format": 2,
+    "model": {"name": "tiny@16.38K"},
+    "settings": {"limit": None},
     "tasks": {
         "arithmark-gen": {
-            "acc": 0.3125,
-            "acc_stderr": 0.0123,
-            "n": 1400,
+            "metrics": {
+                "acc,v1": {"value": 0.3125, "stderr": 0.0123, "n": 1400},
+                "acc,v2": {"value": 0.415, "stderr": 0.021, "n": 600},
+            },
             "chance": 0.25,
             "seconds": 3.5,
-            "v2": {
-                "acc": 0.415,
-                "acc_stderr": 0.021,
-                "n": 600,
-                "by_operands": {
-                    "2": {"acc": 0.51, "acc_stderr": 0.035, "n": 200},
-                    "3": {"acc": 0.29, "acc_stderr": None, "n": 200},
-                },
+            "subsets": {
+                "operands 2": {"acc,v2": {"value": 0.51, "stderr": 0.035, "n": 200}},
+                "operands 3": {"acc,v2": {"value": 0.29, "stderr": None, "n": 200}},
             },
         },
         "blimp": {
-            "acc": 0.7211,
-            "acc_stderr": 0.0017,
+            "metrics": {"acc": {"value": 0.7211, "stderr": 0.0017, "n": 67000}},
             "chance": 0.5,
-            "n": 67000,
-            "complete": True,
-            "by_uid": {f"uid_{i}": {"acc": 0.5 + i / 100, "acc_stderr": 0.01, "n": 1000} for i in range(20)},
+            "subsets": {
+                f"uid_{i}": {"acc": {"value": 0.5 + i / 100, "stderr": 0.01, "n": 1000}} for i in range(20)
+            },
         },
-        "other": {"perplexity": {"value": 12.345678, "stderr": 0.5, "n": 10}},
+        "other": {"metrics": {"perplexity": {"value": 12.345678, "stderr": 0.5, "n": 10}}},
     },
     "bits_per_byte": {
         "before": {"english": 6.123, "mine": 6.456},

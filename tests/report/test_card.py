@@ -77,7 +77,7 @@ def test_drawings_lie_beside_the_card(run: Path, export: Path):
 
 def test_a_score_like_guessing_is_said_to_be_one(run: Path, export: Path, results: dict[str, Any]):
     assert "no better than guessing" not in _prose(write_model_card(run, export))
-    poor = {"acc": 0.26, "acc_stderr": 0.01, "n": 1400, "chance": 0.25}
+    poor = {"metrics": {"acc": {"value": 0.26, "stderr": 0.01, "n": 1400}}, "chance": 0.25}
     write_json(run / "results.json", {**results, "tasks": {"arithmark-gen": poor}})
     line = "On arithmark-gen (acc 26.0% ± 1.0%) it does no better than guessing (25.0%), as far as 1400 items tell."
     assert line in _prose(write_model_card(run, export))

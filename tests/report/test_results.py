@@ -1,4 +1,4 @@
-"""Results of any nesting become plain rows; nothing is lost and nothing is made up."""
+"""Results become plain rows; nothing is lost and nothing is made up."""
 
 from __future__ import annotations
 
@@ -13,29 +13,22 @@ from flyweight.report import measurements
 from flyweight.report.results import Measurement, bits_per_byte_rows
 
 
-def test_tasks_parts_and_groups(results: dict[str, Any]):
+def test_tasks_and_subsets(results: dict[str, Any]):
     rows = {(row.task, row.part, row.metric): row for row in measurements(results)}
-    whole = rows["arithmark-gen", (), "acc"]
+    whole = rows["arithmark-gen", (), "acc,v1"]
     assert (whole.value, whole.stderr, whole.n, whole.chance) == (0.3125, 0.0123, 1400, 0.25)
-    part = rows["arithmark-gen", ("v2",), "acc"]
-    assert (part.value, part.n, part.chance, part.grouped) == (0.415, 600, 0.25, False)
-    group = rows["arithmark-gen", ("v2", "operands 3"), "acc"]
-    assert (group.value, group.stderr, group.grouped) == (0.29, None, True)
+    subset = rows["arithmark-gen", ("operands 3",), "acc,v2"]
+    assert (subset.value, subset.stderr, subset.chance, subset.grouped) == (0.29, None, 0.25, True)
+    assert rows["blimp", ("subset uid_3",), "acc"].n == 1000
     assert rows["other", (), "perplexity"].value == 12.345678
-    assert len(rows) == 1 + 1 + 2 + 1 + 20 + 1
-    assert not any(row.metric in ("seconds", "n", "chance", "complete") for row in rows.values())
+    assert len(rows) == 2 + 2 + 1 + 20 + 1
 
 
-def test_a_level_of_versions_has_no_name_of_its_own():
-    node = {"versions": {"v1": {"acc": {"value": 0.5, "stderr": 0.1}, "n": 8}}, "chance": 0.25}
-    (row,) = measurements({"tasks": {"t": node}})
-    assert row == Measurement("t", ("v1",), "acc", 0.5, 0.1, 8, 0.25)
-
-
-def test_a_part_of_a_published_set_is_marked():
-    (row,) = measurements({"tasks": {"blimp": {"acc": 0.6, "complete": False}}})
-    assert row.partial
-    assert row.label == "a part of the set"
+def test_a_part_of_a_published_set_is_marked(results: dict[str, Any]):
+    limited = measurements({**results, "settings": {"limit": 5}})
+    assert {row.task for row in limited if row.partial} == {"blimp", "other"}  # a generated set has no whole
+    assert next(row.label for row in limited if row.task == "other") == "a part of the set"
+    assert not any(row.partial for row in measurements(results))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +49,7 @@ def test_numbers_for_people(row: Measurement, value: str, error: str, chance: st
         lambda inner: (
             st.lists(inner, max_size=3)
             | st.dictionaries(
-                st.sampled_from(["acc", "acc_stderr", "n", "value", "chance", "by_x", "v"]), inner
+                st.sampled_from(["metrics", "subsets", "n", "value", "chance", "stderr", "v"]), inner
             )
         ),
         max_leaves=12,

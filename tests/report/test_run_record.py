@@ -62,7 +62,7 @@ def test_the_record_up_to_a_clock(run: Path):
 
 
 def test_results_belong_to_the_model_that_they_name(run: Path):
-    write_json(run / "results.json", {"model": "tiny@8.192K", "tasks": {}})
+    write_json(run / "results.json", {"model": {"name": "tiny@8.192K"}, "tasks": {}})
     assert read_run(run).until(8192).results
     assert not read_run(run).until(16384).results
     write_json(run / "results.json", {"tasks": {}})

@@ -2,86 +2,236 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import flyweight
-from flyweight.base import UserError, write_json
+from flyweight.base import UserError, read_json, write_json
+from flyweight.evaluation.harness.catalogue import BENCHMARKS
+from flyweight.evaluation.harness.local_data import LocalData
+from flyweight.evaluation.harness.run import run_benchmark
+from flyweight.evaluation.results import RESULTS_FILE, RESULTS_FORMAT, TaskResult
+from flyweight.evaluation.suites import task_key
 from flyweight.evaluation.tasks.arithmark import run_arithmark, run_arithmark_gen
+from flyweight.evaluation.tasks.logicmark import run_logicmark, run_logicmark_gen
 from flyweight.evaluation.tasks.task import TaskInput
 from flyweight.inference import LanguageModel, read_checkpoint_recipe
 
-RESULTS_FORMAT = 1
-RESULTS_FILE = "results.json"
-
-TASKS: dict[str, Callable[[TaskInput], dict[str, Any]]] = {
+OWN_TASKS: dict[str, Callable[[TaskInput], TaskResult]] = {
     "arithmark": run_arithmark,
     "arithmark-gen": run_arithmark_gen,
+    "logicmark": run_logicmark,
+    "logicmark-gen": run_logicmark_gen,
 }
-"""The tasks by name."""
+"""The tasks that are not lm-eval's, by name."""
 
 
-def recipe_tasks(checkpoint: str | Path) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Wanted:
+    """A task that is to be run."""
+
+    task: str
+    """In `OWN_TASKS` or `BENCHMARKS`, or any other task of lm-eval."""
+    shots: int | None = None
+    """Examples in the prompt; None takes the task's own number."""
+
+    @property
+    def key(self) -> str:
+        """How results name it."""
+        return task_key(self.task, self.shots)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What holds for all tasks of a run."""
+
+    data: Path | None = None
+    """Folder with local files; then nothing is fetched."""
+    limit: int | None = None
+    """At most this many items of each subset."""
+    seed: int = 0
+    """Seed of tasks that generate their items."""
+    schema: Path | None = None
+    """File that says what the fields of LogicMark's data are called."""
+    unsafe_code: bool = False
+    """Run programs that the model wrote without a sandbox where there is none."""
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"the limit is {self.limit}; expected 1 item or more, or none to take all.")
+
+
+def parse_tasks(text: str) -> list[Wanted]:
+    """The tasks of `hellaswag,gsm8k@8`: names with commas between, each with its number of examples if wanted.
+
+    Raises:
+        UserError: an empty name, a number that is none, a task twice.
+    """
+    wanted = []
+    for name in (part.strip() for part in text.split(",")):
+        task, at, shots = name.partition("@")
+        if not task or (at and not shots.isdecimal()):
+            raise UserError(f"task {name!r}: expected NAME or NAME@EXAMPLES, such as hellaswag or gsm8k@8.")
+        wanted.append(Wanted(task, int(shots) if at else None))
+    keys = [one.key for one in wanted]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"task {key!r} is asked for twice.")
+    return wanted
+
+
+def recipe_tasks(checkpoint: str | Path) -> list[Wanted]:
     """The tasks that a checkpoint's recipe names; for a Hugging Face folder, those that need no files."""
     try:
-        return read_checkpoint_recipe(checkpoint).evaluation.tasks
+        names = read_checkpoint_recipe(checkpoint).evaluation.tasks
     except UserError:
-        return ("arithmark-gen",)
+        names = ("arithmark-gen",)
+    return parse_tasks(",".join(names))
+
+
+def missing_data(wanted: Wanted, settings: Settings) -> str | None:
+    """Why a task cannot be run with these settings, as far as its files say so beforehand; None if it can."""
+    benchmark = BENCHMARKS.get(wanted.task)
+    if settings.data is None or wanted.task in OWN_TASKS:
+        return None
+    if benchmark is None:
+        return f"{wanted.task}: only the hub has its data; leave out --data, or leave out this task."
+    return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots or 0)
 
 
 def evaluate(
     model: LanguageModel,
-    tasks: Sequence[str],
-    data: Path | None = None,
-    limit: int | None = None,
-    seed: int = 0,
+    tasks: Sequence[Wanted],
+    settings: Settings | None = None,
     *,
     output: Path | None = None,
+    skip_missing: bool = False,
     progress: Callable[[str, float], None] | None = None,
 ) -> dict[str, Any]:
     """Measure `model` on `tasks`; what comes back is ready for JSON.
 
     Args:
         model: what is measured.
-        tasks: names out of `TASKS`.
-        limit: at most this many items of each subset (UID, number of operands).
-        seed: seed of tasks that generate their items.
-        output: folder into which results.json is written, rewritten after each task, beside the
-            generated items.
+        tasks: what on.
+        settings: of the run.
+        output: folder into which results.json is written, rewritten after each task, beside generated items.
+            Tasks that an earlier run with the same model and settings has finished there are kept.
+        skip_missing: note tasks whose data are not there under `missing` and run the others.
         progress: called with a task's name and the share of it that is done.
 
     Raises:
-        UserError: an unknown task, or files of a task that are missing or broken. Tasks that were
-            finished before are in `output` all the same.
+        UserError: data of a task that are missing (before anything runs), or an output folder of another model or
+            other settings. What goes wrong within a task is noted under `failed`, and the others run.
     """
-    for name in tasks:
-        if name not in TASKS:
-            raise UserError(f"there is no task {name!r}; the tasks are {', '.join(TASKS)}.")
-    if limit is not None and limit < 1:
-        raise UserError(f"the limit is {limit}; expected 1 item or more, or none to take all.")
-    results: dict[str, Any] = {
-        "format": RESULTS_FORMAT,
-        "model": model.name,
-        "max_length": model.max_length,
-        "device": model.device.type,
-        "precision": model.precision,
-        "seed": seed,
-        "limit": limit,
-        "versions": {"flyweight": flyweight.__version__, "torch": str(torch.__version__)},
-        "tasks": {},
-    }
-    for name in tasks:
-        report = None if progress is None else _named(progress, name)
+    settings = settings or Settings()
+    missing = {one.key: reason for one in tasks if (reason := missing_data(one, settings)) is not None}
+    if missing and not skip_missing:
+        raise UserError(" ".join(missing.values()))
+    results = _begin(model, settings)
+    if output is not None:
+        results["tasks"] = _finished(output, results)
+    results["missing"], results["failed"] = missing, {}
+    for one in tasks:
+        if one.key in missing or one.key in results["tasks"]:
+            continue
+        report = None if progress is None else _named(progress, one.key)
+        data = TaskInput(
+            model,
+            settings.data,
+            settings.limit,
+            settings.seed,
+            output,
+            report,
+            offline=settings.data is not None,
+            schema=settings.schema,
+        )
         started = time.perf_counter()
-        measured = TASKS[name](TaskInput(model, data, limit, seed, output, report))
-        results["tasks"][name] = {**measured, "seconds": round(time.perf_counter() - started, 3)}
+        try:
+            measured = _run(one, data, settings)
+        except UserError as error:
+            results["failed"][one.key] = str(error)
+        else:
+            seconds = round(time.perf_counter() - started, 3)
+            results["tasks"][one.key] = {"task": one.task, "seconds": seconds, **measured.to_json()}
         if output is not None:
             write_json(output / RESULTS_FILE, results)
     return results
+
+
+def _run(one: Wanted, data: TaskInput, settings: Settings) -> TaskResult:
+    own = OWN_TASKS.get(one.task)
+    if own is None:
+        return run_benchmark(one.task, data, one.shots)
+    if one.shots is not None:
+        raise UserError(f"{one.key}: this task has no examples in its prompt; write {one.task!r}.")
+    return own(data)
+
+
+def _begin(model: LanguageModel, settings: Settings) -> dict[str, Any]:
+    return {
+        "format": RESULTS_FORMAT,
+        "model": {
+            "name": model.name,
+            "fingerprint": model.fingerprint,
+            "tokenizer": model.tokenizer.fingerprint,
+            "max_length": model.max_length,
+            "device": model.device.type,
+            "precision": model.precision,
+        },
+        "settings": {
+            "limit": settings.limit,
+            "seed": settings.seed,
+            "data": "local files" if settings.data else "hub",
+        },
+        "versions": {"flyweight": flyweight.__version__, "python": platform.python_version(), **_versions()},
+        "tasks": {},
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("torch", "transformers", "tokenizers", "lm-eval"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+_PART = {"model": "model", "settings": "setting"}
+
+
+def _finished(output: Path, begun: Mapping[str, Any]) -> dict[str, Any]:
+    """The tasks that an earlier run has finished in `output`.
+
+    Raises:
+        UserError: they are of another model, or were made with other settings.
+    """
+    file = output / RESULTS_FILE
+    if not file.exists():
+        return {}
+    earlier = read_json(file, "results")
+    if not isinstance(earlier, dict) or earlier.get("format") != RESULTS_FORMAT:
+        raise UserError(f"{file}: these results have another format; choose another folder with --out.")
+    for part in ("model", "settings"):
+        for key, value in begun[part].items():
+            found = earlier[part].get(key)
+            if found != value and key != "name":
+                raise UserError(
+                    f"{file}: the results there are of another {_PART[part]}: {key} is {found!r} there and {value!r} "
+                    f"here; choose another folder with --out."
+                )
+    return earlier["tasks"]
+
+
+def task_results(results: Mapping[str, Any]) -> dict[str, TaskResult]:
+    """The results by task, as objects."""
+    return {key: TaskResult.from_json(task) for key, task in results["tasks"].items()}
 
 
 def _named(progress: Callable[[str, float], None], name: str) -> Callable[[float], None]:

@@ -14,7 +14,7 @@ from flyweight.base import UserError, read_json
 from flyweight.corpus import TextTokenizer
 from flyweight.inference.caches import TransformersCache
 from flyweight.inference.huggingface_probes import model_inputs, reads_out_apart, takes_trees
-from flyweight.inference.language_model import LanguageModel, Scored, score_in_parts
+from flyweight.inference.language_model import LanguageModel, Scored, score_in_parts, weights_fingerprint
 from flyweight.inference.precision import Precision, autocast
 from flyweight.model import Placement
 
@@ -79,6 +79,11 @@ class HuggingFaceModel(LanguageModel):
     def takes_trees(self) -> bool:  # type: ignore[override]
         """Whether a row may be a tree: tried once, since architectures differ in which masks they take."""
         return takes_trees(self.model, self.device)
+
+    @property
+    def fingerprint(self) -> str:
+        """See `LanguageModel`."""
+        return weights_fingerprint(self.model)
 
     @cached_property
     def _reads_out_apart(self) -> bool:

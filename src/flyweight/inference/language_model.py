@@ -6,12 +6,13 @@ out), M (targets that are scored).
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flyweight.corpus import TextTokenizer
 from flyweight.inference.caches import TokenCache
@@ -98,6 +99,11 @@ class LanguageModel(ABC):
         owners = torch.arange(len(targets), device=targets.device)
         return self.score(tokens, rows, positions, owners, targets).log_probs
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells models apart whatever they are called: a hash of the weights, where there are any."""
+        return self.name
+
     def new_cache(self, batch_size: int, length: int) -> Any:
         """A cache for `next_logits` over at most `length` tokens of each of `batch_size` rows."""
         return TokenCache(torch.empty(batch_size, 0, dtype=torch.int64, device=self.device))
@@ -143,6 +149,15 @@ def score_in_parts(
     return Scored(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
+def weights_fingerprint(module: nn.Module) -> str:
+    """A hash of all parameters, by their names and bytes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, parameter in sorted(module.named_parameters()):
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 class DecoderModel(LanguageModel):
     """Our decoder as a language model.
 
@@ -166,6 +181,11 @@ class DecoderModel(LanguageModel):
         length = max_length or decoder.config.max_position_embeddings
         super().__init__(name, tokenizer, length, device, precision=precision)
         self.decoder = decoder
+
+    @property
+    def fingerprint(self) -> str:
+        """See `LanguageModel`."""
+        return weights_fingerprint(self.decoder)
 
     @torch.no_grad()
     def logits_at(

@@ -2,10 +2,12 @@
 
 from flyweight.plots.bars import bars
 from flyweight.plots.curves import Series, binned, curves
+from flyweight.plots.dots import Interval, dots
 from flyweight.plots.fits import Fitted, FittedPanel, fitted
 from flyweight.plots.output import to_png, to_svg_text, write_figure
 from flyweight.plots.pairs import pairs
 from flyweight.plots.panels import Panel, panel_figure, panel_grid
+from flyweight.plots.reliability import ReliabilityBin, reliability
 from flyweight.plots.shares import Shares, stacked_shares
 from flyweight.plots.style import PALETTE, colors, format_clock, format_power
 from flyweight.plots.sweeps import sweeps
@@ -14,19 +16,23 @@ __all__ = [
     "PALETTE",
     "Fitted",
     "FittedPanel",
+    "Interval",
     "Panel",
+    "ReliabilityBin",
     "Series",
     "Shares",
     "bars",
     "binned",
     "colors",
     "curves",
+    "dots",
     "fitted",
     "format_clock",
     "format_power",
     "pairs",
     "panel_figure",
     "panel_grid",
+    "reliability",
     "stacked_shares",
     "sweeps",
     "to_png",

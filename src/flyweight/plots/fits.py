@@ -25,6 +25,8 @@ class Fitted:
     curve: Series | None = None
     held_out: bool = False
     """The curve has not seen these points: they are drawn hollow, the curve dashed."""
+    errors: np.ndarray | None = None
+    """Standard errors (n,) of `y`, drawn as whiskers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,8 @@ def _draw(axes: Axes, one: Fitted, color: str) -> None:
         linestyle="none",
         **hollow,
     )
+    if one.errors is not None:
+        axes.vlines(one.x, one.y - one.errors, one.y + one.errors, color=color, linewidth=1.0)
     if one.curve is None:
         return
     dashes = (0, (4, 2)) if one.held_out else "-"

@@ -1,14 +1,11 @@
-"""Results of evaluation, whatever their nesting, as plain rows."""
+"""Results of evaluation as plain rows."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
-
-_ABOUT = {"n", "chance", "seconds", "truncated", "subsets", "seed", "limit", "items", "stderr"}
-"""Numbers beside the metrics that say something about the measurement, not about the model."""
 
 _SHARES = ("acc", "exact", "pass", "f1")
 """Metrics that are shares, shown in per cent."""
@@ -20,14 +17,14 @@ class Measurement:
 
     task: str
     part: tuple[str, ...]
-    """Which part of the task: () for the whole, ("v2", "operands 3")."""
+    """Which part of the task: () for the whole, ("operands 3",)."""
     metric: str
     value: float
     stderr: float | None = None
     n: int | None = None
     chance: float | None = None
     grouped: bool = False
-    """One of a group such as `by_operands`."""
+    """A subset, one of several."""
     partial: bool = False
     """Measured on a part of a published set, so that its numbers do not compare with others'."""
 
@@ -59,50 +56,45 @@ class Measurement:
 
 
 def measurements(results: Mapping[str, Any]) -> list[Measurement]:
-    """Every metric under `tasks`, in the order of the file.
+    """Every metric of every task and of its subsets, in the order of the file; what is broken is left out.
 
-    A metric is a number (its standard error beside it as NAME_stderr), or an object with `value` and
-    perhaps `stderr` and `n`. Other objects are parts of their task; `chance` and `n` hold for the
-    metrics beside them, `chance` also for the parts below.
+    A subset's name begins with what it is a subset by (`operands 3`); where it does not, it is a `subset`.
     """
-    tasks = results.get("tasks")
-    if not isinstance(tasks, Mapping):
-        return []
-    return [
-        replace(row, partial=node.get("complete") is False)
-        for task, node in tasks.items()
-        if isinstance(node, Mapping)
-        for row in _walk(str(task), (), node, None, grouped=False)
-    ]
+    settings = results.get("settings")
+    limited = isinstance(settings, Mapping) and settings.get("limit") is not None
+    return [row for task, node in _mapped(results.get("tasks")) for row in _task_rows(task, node, limited)]
 
 
-def _walk(
-    task: str, part: tuple[str, ...], node: Mapping[str, Any], chance: float | None, *, grouped: bool
+def _task_rows(task: str, node: Mapping[str, Any], limited: bool) -> Iterator[Measurement]:
+    chance = _number(node.get("chance"))
+    partial = limited and not task.endswith("-gen")
+    for metric, found in _mapped(node.get("metrics")):
+        yield from _row(task, (), metric, found, chance, partial)
+    for subset, metrics in _mapped(node.get("subsets")):
+        part = (subset if " " in subset else f"subset {subset}",)
+        for metric, found in _mapped(metrics):
+            yield from _row(task, part, metric, found, chance, partial)
+
+
+def _row(
+    task: str,
+    part: tuple[str, ...],
+    metric: str,
+    found: Mapping[str, Any],
+    chance: float | None,
+    partial: bool,
 ) -> Iterator[Measurement]:
-    chance = _number(node.get("chance")) if "chance" in node else chance
-    deeper = []
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            if _number(value.get("value")) is None:
-                deeper.append((key, value))
-                continue
-            number, error, count = value["value"], value.get("stderr"), value.get("n", node.get("n"))
-        elif _number(value) is None or key in _ABOUT or key.endswith("_stderr"):
-            continue
-        else:
-            number, error, count = value, node.get(f"{key}_stderr"), node.get("n")
-        whole = count if isinstance(count, int) else None
-        yield Measurement(task, part, key, float(number), _number(error), whole, chance, grouped)
-    for key, value in deeper:
-        if key.startswith("by_"):
-            for name, item in value.items():
-                if isinstance(item, Mapping):
-                    place = (*part, f"{key[3:]} {name}")
-                    yield from _walk(task, place, item, chance, grouped=True)
-        elif key == "versions":
-            yield from _walk(task, part, value, chance, grouped=grouped)
-        else:
-            yield from _walk(task, (*part, str(key)), value, chance, grouped=grouped)
+    value, n = _number(found.get("value")), found.get("n")
+    if value is not None:
+        count = n if isinstance(n, int) else None
+        error = _number(found.get("stderr"))
+        yield Measurement(task, part, metric, value, error, count, chance, bool(part), partial)
+
+
+def _mapped(node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The entries of an object that are objects themselves."""
+    if isinstance(node, Mapping):
+        yield from ((str(key), value) for key, value in node.items() if isinstance(value, Mapping))
 
 
 def _number(value: Any) -> float | None:

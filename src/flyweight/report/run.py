@@ -120,7 +120,8 @@ class RunRecord:
     def until(self, clock: int) -> RunRecord:
         """The record as it was at `clock`; results stay only if they belong to the model of that clock."""
         events = [event for event in self.events if event.get("clock", 0) <= clock]
-        measured = self.results.get("model")
+        model = self.results.get("model")
+        measured = model.get("name") if isinstance(model, dict) else None
         own = measured is None and clock >= self.clock
         fits = own or measured == checkpoint_title(self.recipe, clock)
         spent = self.spent if clock >= self.clock else None  # what was spent until then is not on record

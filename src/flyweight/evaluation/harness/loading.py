@@ -56,7 +56,7 @@ def load_benchmark(name: str, data: LocalData | None, shots: int | None) -> Load
         loaded = manager.load([spec])
     except UserError:
         raise
-    except ImportError as error:
+    except (ImportError, AssertionError) as error:  # the MATH tasks assert the version of a package
         raise UserError(f"{name}: lm-eval's task needs a package that is missing ({error}).") from None
     except (OSError, ConnectionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -1,20 +1,21 @@
-"""ArithMark: arithmetic as a choice of four endings, scored as its publisher's runner does.
+"""ArithMark: arithmetic as a choice of four endings, scored as its publisher's runners do.
 
-`arithmark-gen` is our own set, generated in the three published formats; its numbers are not those
-of the published sets, which the task `arithmark` reads from files where the user has them.
+Versions 1 and 2 are quoted by plain accuracy (the ending with the highest summed log-likelihood), version 3 by
+`acc_norm`, which there means the mean log-likelihood for a token of the ending, neither characters nor bytes.
+`arithmark-gen` is our own set, generated in the three published formats; its numbers are not those of the
+published sets, which the task `arithmark` reads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from flyweight.base import UserError
 from flyweight.corpus.generated.arithmetic import FORMS, Form
+from flyweight.corpus.reading.files import hash_lines
 from flyweight.evaluation.items import write_json_lines
-from flyweight.evaluation.likelihood import Request, score_requests
-from flyweight.evaluation.statistics import mean, standard_error
+from flyweight.evaluation.results import TaskResult
 from flyweight.evaluation.tasks.arithmark_items import (
     Question,
     generate_problems,
@@ -22,24 +23,38 @@ from flyweight.evaluation.tasks.arithmark_items import (
     read_questions,
     write_items,
 )
+from flyweight.evaluation.tasks.choices import by_part, chosen_right, metric_of, score_choices
+from flyweight.evaluation.tasks.published import Published, fetch, find_file
 from flyweight.evaluation.tasks.task import TaskInput
-from flyweight.inference import LanguageModel
 
 CHANCE = 0.25
 
 ITEMS_BY_OPERANDS = 200
 """Generated items for each number of operands, where no limit asks for fewer."""
 
-PUBLISHED_FILES: dict[Form, str] = {
-    "v1": "mathmark.jsonl",
-    "v2": "arithmark_2.0.jsonl",
-    "v3": "arithmark-3.jsonl",
+PUBLISHED: dict[Form, Published] = {
+    "v1": Published("AxiomicLabs/ArithMark", "mathmark.jsonl"),
+    "v2": Published(
+        "AxiomicLabs/ArithMark-2.0",
+        "arithmark_2.0.jsonl",
+        "5bd986c7305dcccec88432d630aae1ac9280a71f",
+        "c245b4e50e603b32814d4f489f64934f9eeb4488ae29f744d906c8e3f326ebcd",
+    ),
+    "v3": Published(
+        "AxiomicLabs/Arithmark-3.0",
+        "arithmark-3.jsonl",
+        "6f6e59dd9b7e2c63455f7af7f838f9ecc3d0a746",
+        "bf8ab1a5193d52cdf0e05ff0b3ca226bdfcf416cb6e75562dcbe72e7e4559435",
+    ),
 }
-"""The published sets' own file names."""
+"""The published files. Of the first version neither a commit nor a hash is on record."""
+
+_NORMALISED: tuple[Form, ...] = ("v3",)
+"""Versions whose main metric is the mean for a token."""
 
 
-def run_arithmark_gen(task: TaskInput) -> dict[str, Any]:
-    """Accuracy on generated items in the three formats.
+def run_arithmark_gen(task: TaskInput) -> TaskResult:
+    """Accuracy on generated items in the three formats, by operands, difficulty and category.
 
     A limit is the number of items for each number of operands. With an output folder the items are
     kept there as `arithmark-gen-v1.jsonl` and so on, in the published fields.
@@ -54,95 +69,126 @@ def run_arithmark_gen(task: TaskInput) -> dict[str, Any]:
             question_of(item, form)._replace(operands=problem.n_operands)
             for item, problem in zip(items, problems, strict=True)
         ]
-    return _run(task, questions)
+    lines = (f"{form}\t{question}" for form, some in questions.items() for question in some)
+    data = {"source": f"generated with seed {task.seed}", "fingerprint": hash_lines(lines)}
+    return _run(task, questions, data, {})
 
 
-def run_arithmark(task: TaskInput) -> dict[str, Any]:
-    """Accuracy on the published sets, those of the three whose file is in the data folder.
+def run_arithmark(task: TaskInput) -> TaskResult:
+    """Accuracy on the published sets.
 
-    They are looked for in `data`/arithmark and in `data`. A limit takes the first items of each set.
+    With a data folder, those of the three whose file is in `data`/arithmark or `data`, and nothing is fetched;
+    without one, those that the hub has, or had when they were fetched before. A limit takes the first items of
+    each set.
 
     Raises:
-        UserError: none of the files is there.
+        UserError: none of the files is to be had, or one is not in its format.
     """
-    if task.data is None:
-        raise UserError(
-            "the task arithmark needs its files: give a folder with arithmark/ in it (--data DIR)."
-        )
-    inside = task.data / "arithmark"
-    folder = inside if inside.is_dir() else task.data
-    found: dict[Form, Path] = {form: folder / name for form, name in PUBLISHED_FILES.items()}
-    questions: dict[Form, list[Question]] = {
-        form: read_questions(file, form)[: task.limit] for form, file in found.items() if file.is_file()
+    found, missing = _on_disk(task.data) if task.data is not None else _on_hub(task.offline)
+    questions: dict[Form, list[Question]] = {}
+    files: dict[str, Any] = {}
+    for form, file in found.items():
+        questions[form] = read_questions(file, form)
+        files[form] = {
+            "file": file.name,
+            **PUBLISHED[form].judge(file),
+            "items": len(questions[form]),
+        }
+    data = {
+        "source": ", ".join(map(str, found.values())),
+        "fingerprint": hash_lines(f"{form} {facts['sha256']}" for form, facts in files.items()),
     }
-    if not questions:
+    limited: dict[Form, list[Question]] = {form: some[: task.limit] for form, some in questions.items()}
+    return _run(task, limited, data, {"files": files, "missing": missing})
+
+
+def _on_disk(data: Path) -> tuple[dict[Form, Path], dict[str, str]]:
+    found: dict[Form, Path] = {}
+    for form, published in PUBLISHED.items():
+        if (file := find_file(data, "arithmark", published.file)) is not None:
+            found[form] = file
+    names = ", ".join(published.file for published in PUBLISHED.values())
+    if not found:
         raise UserError(
-            f"{folder}: none of ArithMark's files is here ({', '.join(PUBLISHED_FILES.values())})."
+            f"{data}: none of ArithMark's files is here; expected {names} in it or in {data / 'arithmark'}."
         )
-    return _run(task, questions)
+    return found, {form: "no such file" for form in PUBLISHED if form not in found}
 
 
-def _run(task: TaskInput, questions: dict[Form, list[Question]]) -> dict[str, Any]:
-    everything = [question for part in questions.values() for question in part]
-    by_sum, by_mean, truncated = score_questions(task.model, everything, task.progress)
-    results: dict[str, Any] = {}
-    start = 0
-    for form, part in questions.items():
-        end = start + len(part)
-        results[form] = _summary(form, part, by_sum[start:end], by_mean[start:end])
-        start = end
-    return {**_accuracy(by_sum), "chance": CHANCE, "truncated": truncated, **results}
+def _on_hub(offline: bool) -> tuple[dict[Form, Path], dict[str, str]]:
+    found: dict[Form, Path] = {}
+    missing: dict[str, str] = {}
+    for form, published in PUBLISHED.items():
+        try:
+            found[form] = fetch(published, "arithmark", offline=offline)
+        except UserError as error:
+            missing[form] = str(error)
+    if not found:
+        raise UserError(next(iter(missing.values())))
+    return found, missing
 
 
-def score_questions(
-    model: LanguageModel, questions: list[Question], progress: Callable[[float], None] | None = None
-) -> tuple[list[float], list[float], int]:
-    """For each question 1 or 0: is the right ending the likeliest by summed log-likelihood, and by its
-    mean over the ending's tokens? And how many requests were too long for the model and lost their
-    first tokens.
-
-    Context and ending are tokenised separately and nothing is put before the context. The first of
-    equally likely endings is the one that is chosen.
-    """
-    encode = model.tokenizer.encode_batch
-    contexts = encode([question.context for question in questions])
-    endings = encode([ending for question in questions for ending in question.endings])
-    owners = [
-        context for context, question in zip(contexts, questions, strict=True) for _ in question.endings
+def _run(
+    task: TaskInput, questions: dict[Form, list[Question]], data: dict[str, str], details: dict[str, Any]
+) -> TaskResult:
+    everything: list[tuple[Form, Question]] = [
+        (form, question) for form, some in questions.items() for question in some
     ]
-    requests: list[Request] = list(zip(owners, endings, strict=True))
-    scores = score_requests(model, requests, progress=progress)
-    values, truncated = scores.values, scores.truncated
-    by_sum, by_mean = [], []
-    start = 0
-    for question in questions:
-        end = start + len(question.endings)
-        sums = values[start:end]
-        means = [value / len(tokens) for value, tokens in zip(sums, endings[start:end], strict=True)]
-        by_sum.append(float(sums.index(max(sums)) == question.label))
-        by_mean.append(float(means.index(max(means)) == question.label))
-        start = end
-    return by_sum, by_mean, truncated
+    scored = score_choices(
+        task.model, [(question.context, question.endings) for _, question in everything], task.progress
+    )
+    gold = [question.label for _, question in everything]
+    by_sum, by_mean = chosen_right(scored.sums, gold), chosen_right(scored.means, gold)
+    metrics: dict[str, list[float | None]] = {}
+    for form in questions:
+        rows = [one == form for one, _ in everything]
+        normalised = {f"acc_norm,{form}": by_mean} if form in _NORMALISED else {}
+        for name, values in {**normalised, f"acc,{form}": by_sum}.items():
+            metrics[name] = [value if row else None for value, row in zip(values, rows, strict=True)]
+    parts = [_parts(form, question) for form, question in everything]
+    kinds = (by_part((some.get(kind) for some in parts), _plain(metrics)) for kind in _KINDS)
+    return TaskResult(
+        metrics={
+            name: metric_of([value for value in values if value is not None])
+            for name, values in metrics.items()
+        },
+        items={
+            "id": [f"{form}-{number}" for form, some in questions.items() for number in range(len(some))],
+            "subset": [form for form, _ in everything],
+            "gold": gold,
+            "loglikelihoods": scored.sums,
+            "ending_tokens": scored.tokens,
+            **metrics,
+        },
+        chance=CHANCE,
+        subsets={part: found for kind in kinds for part, found in kind.items()},
+        fit=scored.fit,
+        data=data,
+        details={"scoring": "context and ending tokenised apart, nothing before the context", **details},
+    )
 
 
-def _summary(
-    form: Form, questions: list[Question], by_sum: list[float], by_mean: list[float]
-) -> dict[str, Any]:
-    summary: dict[str, Any] = _accuracy(by_sum)
-    if form == "v3":
-        summary |= {"acc_norm": mean(by_mean), "acc_norm_stderr": standard_error(by_mean)}
-        summary["by_category"] = _grouped((question.category for question in questions), by_sum)
-    if all(question.operands is not None for question in questions):
-        summary["by_operands"] = _grouped((question.operands for question in questions), by_sum)
-    return summary
+_KINDS = ("version", "operands", "difficulty", "category")
 
 
-def _accuracy(right: list[float]) -> dict[str, Any]:
-    return {"acc": mean(right), "acc_stderr": standard_error(right), "n": len(right)}
+def _parts(form: Form, question: Question) -> dict[str, str]:
+    """The parts that an item belongs to, by kind."""
+    parts = {"version": form}
+    if question.operands is not None:
+        parts["operands"] = f"{form}, {question.operands} operands"
+    if question.difficulty is not None:
+        parts["difficulty"] = f"{form}, {question.difficulty}"
+    if question.category is not None:
+        parts["category"] = f"{form}, {question.category}"
+    return parts
 
 
-def _grouped(names: Iterable[str | int | None], right: list[float]) -> dict[str, dict[str, Any]]:
-    groups: dict[str, list[float]] = {}
-    for name, value in zip(names, right, strict=True):
-        groups.setdefault(str(name), []).append(value)
-    return {name: _accuracy(groups[name]) for name in sorted(groups)}
+def _plain(metrics: dict[str, list[float | None]]) -> dict[str, list[float | None]]:
+    """The metrics without the version in their names: parts say it in theirs."""
+    merged: dict[str, list[float | None]] = {}
+    for name, values in metrics.items():
+        before = merged.setdefault(name.partition(",")[0], [None] * len(values))
+        merged[name.partition(",")[0]] = [
+            old if value is None else value for old, value in zip(before, values, strict=True)
+        ]
+    return merged

@@ -34,6 +34,8 @@ class Question(NamedTuple):
     """Numbers in the question; a v3 item does not say."""
     category: str | None
     """The kind of word problem (v3)."""
+    difficulty: str | None = None
+    """What the item itself says of it (v2)."""
 
 
 def generate_problems(form: Form, seed: int, per_operands: int) -> list[Problem]:
@@ -130,8 +132,11 @@ def question_of(item: Item, form: Form) -> Question:
     else:
         operands = None if form == "v3" else int(item["metadata"]["operator_count"]) + 1
         category = str(item["activity_label"]) if form == "v3" else None
+        difficulty = None if form == "v3" else item["metadata"].get("difficulty")
         # The published v2 has the label as text in some rows.
-        question = Question(item["ctx"], list(item["endings"]), int(item["label"]), operands, category)
+        question = Question(
+            item["ctx"], list(item["endings"]), int(item["label"]), operands, category, difficulty
+        )
     if not question.context or not all(ending.strip() for ending in question.endings):
         raise ValueError("an empty context or ending")
     if not 0 <= question.label < len(question.endings):

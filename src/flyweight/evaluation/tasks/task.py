@@ -24,3 +24,7 @@ class TaskInput(NamedTuple):
     """Folder into which generated items are written."""
     progress: Callable[[float], None] | None
     """Called with the share of the task that is done."""
+    offline: bool = False
+    """Never use the network; files that were fetched before are found all the same."""
+    schema: Path | None = None
+    """YAML or JSON file that says what the fields of a task's data are called, for tasks that ask for it."""
