@@ -47,7 +47,11 @@ def model(tokenizer: TextTokenizer) -> DecoderModel:
 
 
 class JudgingModel(LanguageModel):
-    """Gives each continuation what `judge` says of the text with it, less what it says of the text before it."""
+    """Gives each continuation the log-likelihood that `judge` says of the whole text.
+
+    A token's is what the text with it has more than the text before it; the first that is scored in a row (all of
+    its requests have one context here) has what the text with it has.
+    """
 
     def __init__(self, tokenizer: TextTokenizer, judge: Callable[[str], float]) -> None:
         super().__init__("judge", tokenizer, 4096, torch.device("cpu"))
@@ -70,7 +74,8 @@ class JudgingModel(LanguageModel):
         values = torch.zeros(len(targets))
         for index, (owner, target) in enumerate(zip(owners.tolist(), targets.tolist(), strict=True)):
             before = tokens[rows[owner], : positions[owner] + 1].tolist()
-            values[index] = self._judged([*before, target]) - self._judged(before)
+            first = positions[owner] == positions[rows == rows[owner]].min()
+            values[index] = self._judged([*before, target]) - (0.0 if first else self._judged(before))
         return Scored(values, torch.zeros(len(targets), dtype=torch.bool))
 
     def _judged(self, tokens: list[int]) -> float:

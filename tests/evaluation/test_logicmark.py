@@ -94,7 +94,7 @@ def test_an_oracle_gets_everything_right_and_a_guesser_a_quarter(judging: Judgin
     found = run_logicmark_gen(task(judging(oracle(problems)), limit=8, seed=4, output=tmp_path))
     assert found.metrics["acc_norm"].value == 1.0
     assert list(found.subsets) == ["1 hop", "2 hops", "3 hops", "4 hops", "5 hops"]
-    assert all(part["acc_norm"].count == 8 for part in found.subsets.values())
+    assert all(part["acc_norm"].n == 8 for part in found.subsets.values())
     items = read_json_lines(tmp_path / "logicmark-gen.jsonl")
     assert [set(item) for item in items] == [{"ctx", "endings", "label", "hops"}] * 40
     assert len(set(found.items["id"])) == 40

@@ -44,8 +44,8 @@ def test_the_hub_reads_the_metadata(run: Path, export: Path):
     assert values == {
         ("Held-out text: english", "bits_per_byte"): 1.777,
         ("Held-out text: mine", "bits_per_byte"): 2.888,
-        ("arithmark-gen", "acc"): 0.3125,
-        ("arithmark-gen v2", "acc"): 0.415,
+        ("arithmark-gen", "acc,v1"): 0.3125,
+        ("arithmark-gen", "acc,v2"): 0.415,
         ("blimp", "acc"): 0.7211,
         ("other", "perplexity"): 12.34568,
     }
@@ -59,7 +59,7 @@ def test_the_card_holds_the_numbers(run: Path, export: Path):
     prose = _prose(write_model_card(run, export, licence="apache-2.0"))
     for number in (
         "10,256", "4,800", "2 blocks of 2,720", "16,384 tokens", "32 tokens",
-        "| arithmark-gen v2 operands 2 | acc | 51.0% | ± 3.5% | 25.0% | 200 |",
+        "| arithmark-gen operands 2 | acc,v2 | 51.0% | ± 3.5% | 25.0% | 200 |",
         "| zstd -19 | 2.345 | 2.111 |", "62.50%", "mit", "AdamW then Muon", "2.0000 nats", "Test CPU",
         "| Seed | 7 |", "512 tokens per second", "32 s", "FlyweightForCausalLM", "3.2e-06", "2.13.0",
     ):  # fmt: skip

@@ -13,6 +13,7 @@ from typing import Any
 import flyweight
 from flyweight.base import UserError, read_json, write_json
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
+from flyweight.evaluation.harness.loading import check_known
 from flyweight.evaluation.harness.local_data import LocalData
 from flyweight.evaluation.harness.run import run_benchmark
 from flyweight.evaluation.results import RESULTS_FILE, RESULTS_FORMAT, TaskResult
@@ -125,10 +126,14 @@ def evaluate(
         progress: called with a task's name and the share of it that is done.
 
     Raises:
-        UserError: data of a task that are missing (before anything runs), or an output folder of another model or
-            other settings. What goes wrong within a task is noted under `failed`, and the others run.
+        UserError: a task that nobody knows, data that are missing (before anything runs), or an output folder
+            of another model or other settings. What goes wrong within a task is noted under `failed`, and
+            the others run.
     """
     settings = settings or Settings()
+    for one in tasks:
+        if one.task not in OWN_TASKS:
+            check_known(one.task)
     missing = {one.key: reason for one in tasks if (reason := missing_data(one, settings)) is not None}
     if missing and not skip_missing:
         raise UserError(" ".join(missing.values()))

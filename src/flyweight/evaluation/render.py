@@ -17,17 +17,8 @@ _MANY = 12
 
 def render_results(results: dict[str, Any]) -> Table:
     """A table of what `evaluate` returned: one row a metric, the one that tables quote in bold."""
-    table = Table(
-        "task",
-        "shots",
-        "items",
-        "metric",
-        "value",
-        "± error",
-        "chance",
-        "cut",
-        title=results["model"]["name"],
-    )
+    titles = ("task", "shots", "items", "metric", "value", "± error", "chance", "cut")
+    table = Table(*titles, title=results["model"]["name"])
     for key, result in task_results(results).items():
         quoted = BENCHMARKS[key.partition("@")[0]].metric if key.partition("@")[0] in BENCHMARKS else None
         _add(table, key, result, result.metrics, quoted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import logging
 import os
@@ -36,12 +37,7 @@ def load_benchmark(name: str, data: LocalData | None, shots: int | None) -> Load
     manager_class, tasks_folder = _lm_eval()
     benchmark = BENCHMARKS.get(name)
     if benchmark is None:
-        manager = manager_class()
-        if name not in manager.all_tasks:
-            raise UserError(
-                f"there is no task {name!r}, neither here nor in lm-eval; see `flyweight evaluate --help`."
-            )
-        task = name
+        manager, task = _all_of_lm_eval(), name
     else:
         # Only this folder: an index of all of lm-eval's tasks takes seconds.
         manager = manager_class(include_path=tasks_folder / benchmark.folder, include_defaults=False)
@@ -66,6 +62,27 @@ def load_benchmark(name: str, data: LocalData | None, shots: int | None) -> Load
     for leaf in loaded["tasks"].values():
         _set_shots(leaf, shots)
     return loaded
+
+
+def check_known(name: str) -> None:
+    """Whether lm-eval has a task of this name.
+
+    Raises:
+        UserError: it has not; names those that are nearest.
+    """
+    if name in BENCHMARKS:
+        return
+    known = [*BENCHMARKS, *_all_of_lm_eval().all_tasks]
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; see `flyweight evaluate --help`."
+        raise UserError(f"there is no task {name!r}, neither here nor in lm-eval{hint}")
+
+
+@functools.cache
+def _all_of_lm_eval() -> Any:
+    """An index of all its tasks; it takes seconds."""
+    return _lm_eval()[0]()
 
 
 def _lm_eval() -> tuple[Any, Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -68,7 +68,7 @@ def _result(
         shots=loaded["tasks"][leaves[0]].get_config("num_fewshot"),
         subsets={} if single else {_short(leaf, leaves): metrics for leaf, metrics in parts.items()},
         fit=dict(model.fit),
-        data={"source": source, "fingerprint": _fingerprint(results["samples"])},
+        data={"source": source, "fingerprint": _fingerprint(loaded)},
         details={
             "lm_eval_task": benchmark.task if benchmark else name,
             "versions": {leaf: results["versions"].get(leaf) for leaf in leaves[:1]},
@@ -138,19 +138,11 @@ def _short(leaf: str, leaves: list[str]) -> str:
     return leaf[leaf.rfind("_", 0, shared) + 1 :]
 
 
-def _fingerprint(samples: Mapping[str, Iterable[Mapping[str, Any]]]) -> str:
-    """A hash of the items that were scored, as lm-eval has them, and of their order."""
+def _fingerprint(loaded: LoadedTasks) -> str:
+    """A hash of all items of the scored splits, as lm-eval has them, and of their order."""
     digest = hashlib.blake2b(digest_size=16)
-    for leaf, some in samples.items():
+    for leaf, task in loaded["tasks"].items():
         digest.update(leaf.encode())
-        for sample in some:
-            digest.update(str(sample["doc_hash"]).encode())
-    return digest.hexdigest()
-
-
-def fingerprint_of(records: Iterable[Any]) -> str:
-    """A hash of items that are ready for JSON."""
-    digest = hashlib.blake2b(digest_size=16)
-    for record in records:
-        digest.update(orjson.dumps(record, option=orjson.OPT_SORT_KEYS))
+        for record in task.eval_docs:
+            digest.update(orjson.dumps(record, option=orjson.OPT_SORT_KEYS, default=str))
     return digest.hexdigest()

@@ -44,13 +44,9 @@ def score_choices(
     endings = encode([ending for _, some in questions for ending in some])
     owners = [tokens for tokens, (_, some) in zip(contexts, questions, strict=True) for _ in some]
     requests: list[Request] = list(zip(owners, endings, strict=True))
-    values, truncated = score_requests(model, requests, progress=progress)
-    over = (len(context) + len(ending) - model.max_length - 1 for context, ending in requests)
-    fit = {
-        "requests": len(requests),
-        "truncated": truncated,
-        "tokens_lost": sum(max(0, tokens) for tokens in over),
-    }
+    scores = score_requests(model, requests, progress=progress)
+    values = scores.values
+    fit = {"requests": len(requests), "truncated": scores.truncated, "tokens_lost": scores.tokens_lost}
     sums, counts, start = [], [], 0
     for _, some in questions:
         end = start + len(some)
