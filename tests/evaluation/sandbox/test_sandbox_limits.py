@@ -29,8 +29,8 @@ def test_the_clock_of_a_program_starts_with_the_program(run_anywhere: Run) -> No
     assert run_anywhere("import time\nassert time.sleep(0.3) is None", wall_seconds=20).passed
 
 
-def test_processor_time_is_limited_apart_from_the_clock(run_anywhere: Run) -> None:
-    outcome = run_anywhere("while True: pass", cpu_seconds=1)
+def test_processor_time_is_limited_apart_from_the_clock(run: Run) -> None:
+    outcome = run("while True: pass", cpu_seconds=1)
     assert outcome.reason == "timed out"
     assert "processor" in outcome.detail
 
@@ -42,9 +42,9 @@ def test_one_hog_of_memory(run_anywhere: Run) -> None:
 
 
 def test_all_memory_together_is_limited(run: Run) -> None:
-    """Threads, shared mappings and files: none of them gives more than the two limits together."""
+    """Shared mappings and files: none of them gives more than the two limits together."""
     program = """
-import mmap, threading
+import mmap
 memory, temporary = 200 * 2**20, 32 * 2**20
 held, shared = [], []
 def hog(take):
@@ -53,13 +53,11 @@ def hog(take):
             take()
     except (MemoryError, OSError):
         pass
-threads = [threading.Thread(target=hog, args=(lambda: held.append(bytearray(2**21)),)) for _ in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-del held[-4:]
+hog(lambda: held.append(bytearray(2**21)))
+del held[len(held) // 2:]
 hog(lambda: shared.append(mmap.mmap(-1, 2**20)))
 total = len(held) * 2**21 + len(shared) * 2**20
-assert total < memory, total
+assert memory // 2 < total < memory, total
 shared.clear()
 files = [open(f"/tmp/{n}", "wb", buffering=0) for n in range(20)]
 written = [0]

@@ -48,8 +48,6 @@ def test_what_ended_it_is_told(run_anywhere: Run, program: str, exception: str, 
         ("import os; os._exit(0)", "ended with exit code 0 before its tests had ended"),
         ("import os; os.close(1); os.close(2); os._exit(0)", "ended with exit code 0 before its tests had ended"),
         ("import os; os.abort()", "ended by SIGABRT"),
-        ("import ctypes.util, sys; sys.setrecursionlimit(10**9)\nclass A:\n  pass\na = 0\nfor _ in range(10**5): a = [a]\nrepr(a)",
-         None),
     ],
 )  # fmt: skip
 def test_an_early_end_is_no_pass(run_anywhere: Run, end: str, detail: str | None) -> None:
@@ -64,14 +62,20 @@ def test_an_early_end_is_no_pass(run_anywhere: Run, end: str, detail: str | None
         "print('passed'); print('done'); print('ready')",
         "import os, builtins\nos._exit = lambda code: None\nbuiltins.exit = os._exit",
         # Says `done` everywhere and claims to have sent back the word.
-        "import os\nfor fd in range(64):\n  try:\n    os.write(fd, b'done\\n'); os.write(fd, b'0' * 32)\n  except OSError: pass",
+        "import os\nfor fd in range(64):\n"
+        "  try: os.write(fd, b'done\\n'); os.write(fd, b'0' * 32)\n"
+        "  except OSError: pass",
+        "import os, time\nfor fd in range(64):\n"
+        "  try: os.write(fd, b'done\\n')\n"
+        "  except OSError: pass\n"
+        "time.sleep(0.5)",
         "import os\nos.closerange(0, 64)",
         "import os\nos.write = os.read = lambda *a: b'done'",
         "import sys\nsys.exit = sys.excepthook = lambda *a: None",
         "import builtins\nbuiltins.AssertionError = type('Quiet', (BaseException,), {})",
         "import threading, os\nthreading.Thread(target=lambda: os._exit(0)).start()",
-        "import signal, os\nsignal.signal(signal.SIGALRM, lambda *a: os._exit(0)); signal.setitimer(signal.ITIMER_REAL, 0.01)\n"
-        "import time; time.sleep(0.5)",
+        "import signal, os, time\nsignal.signal(signal.SIGALRM, lambda *a: os._exit(0))\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.01); time.sleep(0.5)",
         "import atexit, os\natexit.register(lambda: os._exit(0))",
         "import sys\nsys.modules['__main__'].main = lambda: None",
     ],

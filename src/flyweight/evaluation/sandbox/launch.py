@@ -103,7 +103,7 @@ def run_program(program: str, limits: Limits, sandbox: Sandbox) -> Outcome:
         output_read, output_write = os.pipe()
         try:
             process = subprocess.Popen(
-                launch.command, stdin=theirs, stdout=output_write, stderr=output_write, cwd=launch.folder,
+                launch.command, stdin=theirs.fileno(), stdout=output_write, stderr=output_write, cwd=launch.folder,
                 env=launch.environment, pass_fds=launch.descriptors, start_new_session=True,
             )  # fmt: skip
         except OSError as error:
@@ -159,16 +159,10 @@ class _Exchange:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.channel.close()
         # The first process of the sandbox holds the pipe for as long as it lives; it dies with bubblewrap.
-        deadline = time.monotonic() + _END_SECONDS
-        while self.output_open and (left := deadline - time.monotonic()) > 0:
-            for key, _ in self.selector.select(left):
-                if key.fileobj == self.output:
-                    self._output_came()
-                else:
-                    self.selector.unregister(self.channel)
+        self._drain()
         self.selector.close()
+        self.channel.close()
         os.close(self.output)
 
     def _output_came(self) -> Outcome | None:
@@ -226,13 +220,13 @@ class _Exchange:
         return Outcome("failed", message=f"ended with exit code {code} before its tests had ended")
 
     def _drain(self) -> None:
+        """Read the output to its end, which comes when no process is left that could write to it."""
+        with contextlib.suppress(KeyError):
+            self.selector.unregister(self.channel)
         deadline = time.monotonic() + _END_SECONDS
         while self.output_open and (left := deadline - time.monotonic()) > 0:
-            for key, _ in self.selector.select(left):
-                if key.fileobj == self.output:
-                    self._output_came()
-                else:
-                    self.selector.unregister(self.channel)
+            if self.selector.select(left):
+                self._output_came()
 
     def _last_line(self) -> str:
         lines = self.tail.decode("utf-8", "replace").strip().splitlines()
