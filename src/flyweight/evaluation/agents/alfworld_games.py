@@ -59,6 +59,9 @@ class AlfworldGame(Environment):
         """Take the game at .../KIND-.../trial_.../game.tw-pddl."""
         super().__init__("/".join(file.parts[-3:-1]), game_kind(file) or "")
         self.file, self.layout = file, layout
+        self._solution: list[str] = read_json_file(file, dict).get("walkthrough") or []
+        self._steps = 0
+        self.has_oracle = bool(self._solution)
         self._game: Any = None
         self._state: Any = None
 
@@ -74,6 +77,7 @@ class AlfworldGame(Environment):
         # shuffle=False as in ALFWorld's own evaluation: names keep the numbers of the data.
         self._game = textworld.start(str(self.file), wanted, wrappers=[AlfredDemangler(shuffle=False)])
         self._state = self._game.reset()
+        self._steps = 0
         # The first paragraph greets.
         return "\n".join(self._state.feedback.split("\n\n")[1:]).strip()
 
@@ -83,8 +87,9 @@ class AlfworldGame(Environment):
         command = as_known(action, commands)
         possible = command in commands
         self._state, _, done = self._game.step(command)
+        self._steps += 1
         observation = self._state.feedback.strip()
-        if observation.startswith("You arrive at loc "):
+        if observation.startswith("You arrive at "):  # ReAct's examples show what comes after
             observation = observation.partition(". ")[2]
         return Step(observation, bool(done), possible)
 
@@ -95,6 +100,10 @@ class AlfworldGame(Environment):
     def random_action(self, random: Random) -> str:
         """One of the admissible ones."""
         return random.choice(sorted(self._state.admissible_commands))
+
+    def oracle_action(self) -> str:
+        """The next command of the game file's walkthrough; `look` where it does not win."""
+        return self._solution[self._steps] if self._steps < len(self._solution) else "look"
 
     def invalid_observation(self) -> str:
         """What ALFWorld says itself."""

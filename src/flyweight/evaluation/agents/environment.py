@@ -34,6 +34,8 @@ class Environment(ABC):
     """How the prompt is written, examples included."""
     step_limit: int
     """After so many steps the episode is over."""
+    has_oracle: bool = False
+    """Whether `oracle_action` knows a solution."""
     forced_finish: str | None = None
     """The action that the loop takes for an agent that has no steps left."""
 
@@ -63,9 +65,9 @@ class Environment(ABC):
     def random_action(self, random: Random) -> str:
         """An action drawn evenly from those that make sense here; the random agent's."""
 
-    def oracle_action(self) -> str | None:
-        """What somebody who knows the solution does next; None where nobody here knows one."""
-        return None
+    def oracle_action(self) -> str:
+        """What somebody who knows the solution does next; asked only where `has_oracle`."""
+        raise AssertionError(f"{self.identity}: nobody knows the solution")
 
     def invalid_observation(self) -> str:
         """The answer to what is no action."""

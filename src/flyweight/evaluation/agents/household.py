@@ -72,6 +72,7 @@ class Household(Environment):
 
     grammar = GRAMMAR
     step_limit = STEP_LIMIT
+    has_oracle = True
 
     def __init__(self, identity: str, kind: str, world: World, layout: Layout) -> None:
         """Set up `world`; see `Environment`."""

@@ -28,6 +28,7 @@ class Question(Environment):
 
     grammar = GRAMMAR
     step_limit = STEP_LIMIT
+    has_oracle = True
     forced_finish = f"{FINISH}[]"
 
     def __init__(

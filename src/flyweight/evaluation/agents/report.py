@@ -28,7 +28,7 @@ def measure(
         writer: writes in place of `task.model`, which is then left alone.
     """
     baselines = {"random": summary(play_by(random_agent(task.seed), environments))}
-    if has_oracle(environments[0]):
+    if all(environment.has_oracle for environment in environments):
         baselines["oracle"] = summary(play_by(oracle_agent, environments))
     episodes = play(environments, writer or ModelWriter(task.model), progress=task.progress)
     metrics = summary(episodes)
@@ -74,14 +74,7 @@ def random_agent(seed: int):
 
 def oracle_agent(environment: Environment) -> str:
     """Does what the environment's solution says."""
-    action = environment.oracle_action()
-    assert action is not None, f"{environment.identity}: the oracle does not know how to go on"
-    return action
-
-
-def has_oracle(environment: Environment) -> bool:
-    """Whether the environment knows its solution."""
-    return type(environment).oracle_action is not Environment.oracle_action
+    return environment.oracle_action()
 
 
 def summary(episodes: Sequence[Episode]) -> dict[str, Metric]:

@@ -37,6 +37,7 @@ class TextWorldGame(Environment):
     """One game."""
 
     step_limit = STEP_LIMIT
+    has_oracle = True
 
     def __init__(self, file: Path) -> None:
         """Open the game of a story file.
