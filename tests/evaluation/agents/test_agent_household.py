@@ -66,7 +66,9 @@ def test_commands_about_things_that_are_not_there_change_nothing(texts: list[str
 
 def test_a_walk_through_the_rules():
     world = World(
-        ("box 1", "sink 1", "table 1"), {"cup 1": "box 1", "cup 2": "table 1"}, Goal("cup", "wash", 1, "table 1")
+        ("box 1", "sink 1", "table 1"),
+        {"cup 1": "box 1", "cup 2": "table 1"},
+        Goal("cup", "wash", 1, "table 1"),
     )
     household = Household("one", "", world, BARE)
     assert household.reset() == (
@@ -100,7 +102,9 @@ def test_the_oracle_solves_all_random_few_and_harder_levels_need_more_steps():
     assert summary(oracle)["success"].value == 1.0
     assert summary(random)["success"].value < 0.3
     steps = [
-        summary([episode for episode in oracle if episode.environment.kind == f"level {level}"])["steps"].value
+        summary([episode for episode in oracle if episode.environment.kind == f"level {level}"])[
+            "steps"
+        ].value
         for level in LEVELS
     ]
     assert steps == sorted(steps)
