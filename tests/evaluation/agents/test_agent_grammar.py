@@ -62,7 +62,8 @@ def test_an_empty_answer_is_one_only_where_the_grammar_says_so():
 
 def test_a_grammar_says_its_forms():
     assert CommandGrammar(["look"]).describe() == "look"
-    assert CommandGrammar(["look", "go to {place}", "wait"]).describe() == "look, go to {place} or wait"
+    forms = ["look", "open {c}", "open {d}", "put {thing} in {place}"]
+    assert CommandGrammar(forms).describe() == "look, open ... or put ... in ..."
     assert SHOP.describe() == "search[words] or click[what stands in brackets]"
 
 

@@ -67,7 +67,7 @@ class AlfworldGame(Environment):
 
     def reset(self) -> str:
         """See `Environment`."""
-        import textworld
+        import textworld  # pyright: ignore[reportMissingImports]
         from alfworld.agents.environment.alfred_tw_env import (  # pyright: ignore[reportMissingImports]
             AlfredDemangler,
         )

@@ -34,6 +34,8 @@ class Environment(ABC):
     """How the prompt is written, examples included."""
     step_limit: int
     """After so many steps the episode is over."""
+    new_tokens: int = 100
+    """Tokens that a model may write at once; 100 in the ReAct reference."""
     has_oracle: bool = False
     """Whether `oracle_action` knows a solution."""
     forced_finish: str | None = None

@@ -101,8 +101,8 @@ class CommandGrammar:
         return None if parts is None else fill(*parts)
 
     def describe(self) -> str:
-        """See `Grammar`."""
-        return alternatives(list(self.templates))
+        """See `Grammar`; slots are dots, and forms that then are the same stand once."""
+        return alternatives(list(dict.fromkeys(SLOT.sub("...", template) for template in self.templates)))
 
 
 def fill(template: str, things: Sequence[str]) -> str:

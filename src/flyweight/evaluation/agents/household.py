@@ -15,6 +15,8 @@ from flyweight.evaluation.agents.grammar import CommandGrammar, fill
 from flyweight.evaluation.agents.layout import Layout
 
 STEP_LIMIT = 30
+NEW_TOKENS = 32
+"""A command is short, and so are the contexts of small models."""
 TREATMENTS = {"wash": ("washed", "sink"), "warm": ("warmed", "oven"), "cool": ("cooled", "fridge")}
 """By command: what the thing is then, and the kind of place where one does it."""
 CLOSABLE = frozenset({"box", "cupboard", "drawer", "oven", "fridge"})
@@ -36,13 +38,14 @@ class Goal(NamedTuple):
     """Of thing, such as `cup`."""
     command: str | None
     """What has to be done to it before: a key of TREATMENTS."""
-    count: int
+    wanted: int
+    """How many."""
     place: str
 
     def text(self) -> str:
         """In words."""
         state = "" if self.command is None else f"{TREATMENTS[self.command][0]} "
-        what = f"a {state}{self.kind}" if self.count == 1 else f"{self.count} {state}{self.kind}s"
+        what = f"a {state}{self.kind}" if self.wanted == 1 else f"{self.wanted} {state}{self.kind}s"
         return f"put {what} in {self.place}"
 
 
@@ -72,6 +75,7 @@ class Household(Environment):
 
     grammar = GRAMMAR
     step_limit = STEP_LIMIT
+    new_tokens = NEW_TOKENS
     has_oracle = True
 
     def __init__(self, identity: str, kind: str, world: World, layout: Layout) -> None:
@@ -202,7 +206,7 @@ class Household(Environment):
     def _solved(self) -> bool:
         goal = self.world.goal
         there = [t for t in self.world.things if kind_of(t) == goal.kind and self._rests(t, goal)]
-        return len(there) >= goal.count
+        return len(there) >= goal.wanted
 
     def _look(self) -> str:
         where = "in the middle of the room" if self._state.at is None else f"at {self._state.at}"

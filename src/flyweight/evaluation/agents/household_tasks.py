@@ -40,8 +40,8 @@ class Level(NamedTuple):
     """Whether what is looked for, and where it goes, can be closed."""
     treated: bool
     """Whether it has to be washed, warmed or cooled first."""
-    count: int
-    """How many are wanted."""
+    wanted: int
+    """How many have to be brought."""
 
 
 LEVELS = {
@@ -68,11 +68,11 @@ def make_world(level: int, seed: int) -> World:
         place for place in places if (kind_of(place) in CLOSABLE) == shape.hidden and place != goal_place
     ]
     wanted, *rest = random.sample(THINGS, k=len(THINGS))
-    things = {f"{wanted} {number}": random.choice(sources) for number in range(1, shape.count + 1)}
+    things = {f"{wanted} {number}": random.choice(sources) for number in range(1, shape.wanted + 1)}
     for name in _numbered([random.choice(rest) for _ in range(shape.others)]):
         things[name] = random.choice(places)
     devices = [f"{device} 1" for _, device in TREATMENTS.values()] if shape.treated else []
-    return World(tuple(sorted([*places, *devices])), things, Goal(wanted, command, shape.count, goal_place))
+    return World(tuple(sorted([*places, *devices])), things, Goal(wanted, command, shape.wanted, goal_place))
 
 
 def _numbered(kinds: list[str]) -> list[str]:

@@ -51,10 +51,15 @@ class Written(NamedTuple):
 class Layout(Protocol):
     """A way to write episodes down."""
 
-    opening: str
-    """Stands before every task: instructions, examples."""
-    shots: int
-    """Examples in it."""
+    @property
+    def opening(self) -> str:
+        """Stands before every task: instructions, examples."""
+        ...
+
+    @property
+    def shots(self) -> int:
+        """Examples in it."""
+        ...
 
     def ask(self, number: int) -> Ask:
         """The question for step `number`."""

@@ -10,8 +10,6 @@ from flyweight.evaluation.agents.environment import Environment
 from flyweight.evaluation.agents.layout import Ask, Turn, Written
 from flyweight.evaluation.agents.writer import Writer
 
-NEW_TOKENS = 100
-"""Tokens that a model may write at once, ReAct's."""
 TOGETHER = 64
 """Episodes that advance side by side."""
 THOUGHT_ANSWER = "OK."
@@ -85,19 +83,17 @@ def begin(environment: Environment) -> Episode:
 def play(
     environments: Sequence[Environment],
     writer: Writer,
-    max_new_tokens: int = NEW_TOKENS,
     together: int = TOGETHER,
     progress: Callable[[float], None] | None = None,
 ) -> list[Episode]:
     """One episode of each environment, with the model's texts as thoughts and actions.
 
     Episodes advance step by step together, so that the writer gets many prompts at once. A prompt that
-    would not leave room for `max_new_tokens` ends its episode as `does not fit`; none is ever cut.
+    would not leave room for the environment's `new_tokens` ends its episode as `does not fit`; none is ever cut.
 
     Args:
         environments: all of one benchmark.
         writer: writes the texts, greedily.
-        max_new_tokens: limit of each text.
         together: how many episodes run side by side.
         progress: called with the share of the episodes that are over.
     """
@@ -106,7 +102,7 @@ def play(
         wave = [begin(environment) for environment in environments[start : start + together]]
         number = 1
         while running := [episode for episode in wave if not episode.outcome]:
-            _advance(running, number, writer, max_new_tokens)
+            _advance(running, number, writer)
             number += 1
             if progress is not None:
                 progress((start + sum(bool(episode.outcome) for episode in wave)) / len(environments))
@@ -125,11 +121,11 @@ def play_by(choose: Callable[[Environment], str], environments: Iterable[Environ
     return episodes
 
 
-def _advance(running: list[Episode], number: int, writer: Writer, max_new_tokens: int) -> None:
+def _advance(running: list[Episode], number: int, writer: Writer) -> None:
     """One step of every episode that runs."""
     asks = [(episode, episode.environment.layout.ask(number)) for episode in running]
     malformed: list[tuple[Episode, str, Ask]] = []
-    for episode, text in _write(asks, writer, max_new_tokens):
+    for episode, text in _write(asks, writer):
         layout = episode.environment.layout
         written = layout.read(number, text)
         again = None if written.action is not None else layout.ask_again(number, written.thought)
@@ -138,23 +134,23 @@ def _advance(running: list[Episode], number: int, writer: Writer, max_new_tokens
         else:
             malformed.append((episode, written.thought, again))
     thoughts = {id(episode): thought for episode, thought, _ in malformed}
-    for episode, text in _write([(episode, ask) for episode, _, ask in malformed], writer, max_new_tokens):
+    for episode, text in _write([(episode, ask) for episode, _, ask in malformed], writer):
         lines = text.strip().splitlines()
         episode.take(Written(thoughts[id(episode)], lines[0] if lines else ""), asked_again=True)
 
 
-def _write(asks: list[tuple[Episode, Ask]], writer: Writer, max_new_tokens: int) -> list[tuple[Episode, str]]:
-    """The texts for those whose prompts fit; the others' episodes end. Prompts of one stop go together."""
-    by_stop: dict[tuple[str, ...], list[tuple[Episode, str]]] = {}
+def _write(asks: list[tuple[Episode, Ask]], writer: Writer) -> list[tuple[Episode, str]]:
+    """The texts for those whose prompts fit; the others' episodes end. What ends alike is written together."""
+    groups: dict[tuple[tuple[str, ...], int], list[tuple[Episode, str]]] = {}
     for episode, ask in asks:
-        prompt = episode.prompt(ask)
+        prompt, new_tokens = episode.prompt(ask), episode.environment.new_tokens
         episode.calls += 1
-        if writer.tokens(prompt) + max_new_tokens > writer.max_length:
+        if writer.tokens(prompt) + new_tokens > writer.max_length:
             episode.end(DOES_NOT_FIT)
         else:
-            by_stop.setdefault(ask.stop, []).append((episode, prompt))
+            groups.setdefault((ask.stop, new_tokens), []).append((episode, prompt))
     texts: list[tuple[Episode, str]] = []
-    for stop, group in by_stop.items():
-        written = writer.write([prompt for _, prompt in group], list(stop), max_new_tokens)
+    for (stop, new_tokens), group in groups.items():
+        written = writer.write([prompt for _, prompt in group], list(stop), new_tokens)
         texts += [(episode, text) for (episode, _), text in zip(group, written, strict=True)]
     return texts

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from flyweight.base import derive_seed
 from flyweight.evaluation.agents.environment import Environment
-from flyweight.evaluation.agents.loop import DOES_NOT_FIT, NEW_TOKENS, Episode, play, play_by
+from flyweight.evaluation.agents.loop import DOES_NOT_FIT, Episode, play, play_by
 from flyweight.evaluation.agents.writer import ModelWriter, Writer
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.statistics import mean, standard_error
@@ -53,14 +53,14 @@ def measure(
                 for name, values in baselines.items()
             },
             "step_limit": max(environment.step_limit for environment in environments),
-            "max_new_tokens": NEW_TOKENS,
+            "max_new_tokens": max(environment.new_tokens for environment in environments),
             "grammar": environments[0].grammar.describe(),
             "openings": openings,
         },
     )
 
 
-def random_agent(seed: int):
+def random_agent(seed: int) -> Callable[[Environment], str]:
     """Draws from the actions that make sense, with a stream of its own for every task."""
     streams: dict[str, Random] = {}
 

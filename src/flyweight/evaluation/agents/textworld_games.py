@@ -61,7 +61,7 @@ class TextWorldGame(Environment):
 
     def reset(self) -> str:
         """See `Environment`."""
-        import textworld
+        import textworld  # pyright: ignore[reportMissingImports]
 
         self.close()
         wanted = textworld.EnvInfos(

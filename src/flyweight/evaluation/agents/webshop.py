@@ -58,7 +58,7 @@ class Shop(Environment):
 
     def reset(self) -> str:
         """See `Environment`."""
-        self._open(urljoin(f"{self.address.rstrip('/')}/", self.identity), first=True)
+        self._open(urljoin(f"{self.address.rstrip('/')}/", self.identity))
         self._task = self._page.text
         return self._task
 
@@ -94,7 +94,7 @@ class Shop(Environment):
         """What the ReAct reference says."""
         return INVALID
 
-    def _open(self, place: str, form: dict[str, str] | None = None, first: bool = False) -> None:
+    def _open(self, place: str, form: dict[str, str] | None = None) -> None:
         self._place = urljoin(self._place, place)
         data = None if form is None else urlencode(form).encode()
         try:
@@ -106,7 +106,7 @@ class Shop(Environment):
             raise UserError(
                 f"{self._place}: WebShop's server does not answer ({error}); start it, or set {ADDRESS}."
             ) from None
-        self._page = read_page(html, instruction=first)
+        self._page = read_page(html)
 
 
 def shop_layout(data: Path | None) -> Layout:

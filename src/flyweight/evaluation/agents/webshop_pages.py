@@ -73,44 +73,42 @@ class _Reader(HTMLParser):
             self.links.setdefault(words.lower(), place)
 
 
-def read_page(html: str, instruction: bool = False) -> Page:
+def read_page(html: str) -> Page:
     """The page of some HTML.
 
     Buttons and products stand on lines of their own, options behind their name, all in brackets; of products
-    the first three are shown and can be clicked. What stands at the top of every page but the first, the
-    instruction and the query, is left out unless `instruction`.
+    the first three are shown and can be clicked. The instruction is shown where one searches, not again at the
+    top of every other page, and of the last page the score.
     """
     reader = _Reader()
     reader.feed(html)
     reader.close()
-    links = dict(reader.links)
-    lines: list[str] = []
-    shown, fresh, kept, score = 0, True, True, None
-    after_score = False
-    for kind, words in reader.pieces:
-        if kind == "line":
-            fresh = True
-            continue
-        if kind == "product":
-            shown += 1
-        kept = shown <= SHOWN_PRODUCTS
-        if not kept:
+    links, lines = dict(reader.links), list[str]()
+    products, fresh, score = 0, True, None
+    for place, (kind, words) in enumerate(reader.pieces):
+        if words == SCORE_TITLE:
+            score = _number_after(reader.pieces[place + 1 :])
+        products += kind == "product"
+        if products > SHOWN_PRODUCTS:
             if kind == "product":
                 del links[words.lower()]
             continue
-        if after_score:
-            score = float(words)
-        after_score = words == SCORE_TITLE
-        if kind == "text" and not instruction and words.startswith(("Instruction:", "Current Query:")):
+        if kind == "line":
+            fresh = True
             continue
-        bracketed = words if kind == "text" else f"[{words}]"
-        if kind == "option" and lines:
-            lines[-1] += f" {bracketed}"
-        elif fresh or kind != "text":
-            lines.append(bracketed)
+        if reader.search is None and words.startswith(("Instruction:", "Current Query:")):
+            continue
+        shown = words if kind == "text" else f"[{words}]"
+        if lines and (kind == "option" or (kind == "text" and not fresh)):
+            lines[-1] += f" {shown}"
         else:
-            lines[-1] += f" {words}"
+            lines.append(shown)
         fresh = kind in ("button", "product")
     if reader.search is not None:
         links.pop("search", None)  # what is searched for has to be said
-    return Page("\n".join(lines), links, reader.search, score)
+    text = "\n".join(lines) if score is None else f"{SCORE_TITLE}: {score}"
+    return Page(text, links, reader.search, score)
+
+
+def _number_after(pieces: list[tuple[str, str]]) -> float:
+    return float(next(words for kind, words in pieces if kind != "line"))
