@@ -1,0 +1,73 @@
+"""What the loop asks of a model: text after a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from flyweight.inference import LanguageModel
+from flyweight.inference.generation import generate_tokens, stream_text
+from flyweight.inference.sampling import Sampling
+
+GREEDY = Sampling(temperature=0.0)
+
+
+class Writer(Protocol):
+    """Continues prompts."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that a prompt and what follows it may have together."""
+        ...
+
+    def tokens(self, text: str) -> int:
+        """Tokens that `text` has as a prompt, with what is put before it."""
+        ...
+
+    def write(self, prompts: list[str], stop: list[str], max_new_tokens: int) -> list[str]:
+        """A text for each prompt, in order, the most likely one token by token.
+
+        A text ends before the first stop string in it, at the model's own end of text, or after
+        `max_new_tokens`. Prompts fit: `tokens(prompt) + max_new_tokens <= max_length`.
+        """
+        ...
+
+
+class ModelWriter:
+    """A language model as a writer, one prompt after another."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        """Wrap `model`."""
+        self.model = model
+
+    @property
+    def max_length(self) -> int:
+        """See `Writer`."""
+        return self.model.max_length
+
+    def tokens(self, text: str) -> int:
+        """See `Writer`; the prefix token counts."""
+        return 1 + len(self.model.tokenizer.encode(text))
+
+    def write(self, prompts: list[str], stop: list[str], max_new_tokens: int) -> list[str]:
+        """See `Writer`."""
+        for prompt in prompts:
+            assert self.tokens(prompt) + max_new_tokens <= self.max_length, (
+                "prompts that do not fit come here"
+            )
+        return [self._write(prompt, stop, max_new_tokens) for prompt in prompts]
+
+    def _write(self, prompt: str, stop: list[str], max_new_tokens: int) -> str:
+        tokens = generate_tokens(self.model, prompt, max_new_tokens, GREEDY, seed=0)
+        return until(stream_text(self.model.tokenizer, tokens), stop)
+
+
+def until(pieces: Iterator[str], stop: list[str]) -> str:
+    """The joined pieces before the first stop string; no piece is taken beyond it."""
+    text = ""
+    for piece in pieces:
+        text += piece
+        ends = [place for place in (text.find(word) for word in stop) if place >= 0]
+        if ends:
+            return text[: min(ends)]
+    return text
