@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,16 +119,37 @@ def held_out_of(tokenizer: TextTokenizer) -> Callable[[list[str]], Any]:
 
 
 @pytest.fixture
-def blimp_folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "data" / "blimp"
-    folder.mkdir(parents=True)
-    for uid, count in (("agreement", 6), ("island", 3)):
-        lines = [
-            f'{{"sentence_good": "good {uid} {n}", "sentence_bad": "bad {uid} {n}", "UID": "{uid}"}}\n'
-            for n in range(count)
-        ]
-        (folder / f"{uid}.jsonl").write_text("".join(lines))
-    return tmp_path / "data"
+def benchmarks_folder(tmp_path: Path) -> Path:
+    """Local files of some benchmarks, in the fields of their releases."""
+    folder = tmp_path / "benchmarks"
+    files: dict[str, list[dict[str, Any]]] = {
+        "piqa/validation": [
+            {"goal": f"open box {n}", "sol1": f"pull {n}", "sol2": f"push it {n}", "label": n % 2} for n in range(6)
+        ],
+        "hellaswag/validation": [
+            {
+                "activity_label": "Boxes", "ctx_a": f"Box {n} is here.", "ctx_b": "he",
+                "endings": [f"opens  box {n} [step] now.", "eats it.", "sings.", "sleeps."], "label": str(n % 4),
+            }
+            for n in range(5)
+        ],
+        "winogrande/validation": [
+            {"sentence": f"Ann met Bo {n} so _ ran away.", "option1": "Ann", "option2": "Bo", "answer": str(1 + n % 2)}
+            for n in range(4)
+        ],
+        "boolq/validation": [
+            {"question": f"is {n} odd", "passage": f"{n} and so on.", "answer": n % 2 == 1} for n in range(4)
+        ],
+        "lambada_openai/test": [{"text": f"one two three {n}"} for n in range(3)],
+        "wikitext/test": [{"page": " = A page = \n\n It has some words , and more . \n"}],
+        "gsm8k/test": [{"question": f"How many is {n} and 1 ?", "answer": f"so\n#### {n + 1}"} for n in range(5)],
+        "gsm8k/train": [{"question": f"What is {n} ?", "answer": f"It is {n}.\n#### {n}"} for n in range(9)],
+    }  # fmt: skip
+    for name, records in files.items():
+        file = folder / f"{name}.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -123,7 +123,7 @@ def test_an_oracle_gets_everything_right(judging: Judging):
     answers = right_answers(seed=5, per_operands=12)
     model = judging(lambda text: 0.0 if text in answers else -5.0)
     result = run_arithmark_gen(task(model, limit=12, seed=5))
-    assert {name: (one.value, one.count) for name, one in result.metrics.items()} == {
+    assert {name: (one.value, one.n) for name, one in result.metrics.items()} == {
         "acc,v1": (1.0, 60),
         "acc,v2": (1.0, 36),
         "acc_norm,v3": (1.0, 24),
@@ -133,7 +133,7 @@ def test_an_oracle_gets_everything_right(judging: Judging):
     for form in FORMS:
         for operands in OPERANDS[form]:
             assert result.subsets[f"{form}, {operands} operands"]["acc"] == (1.0, 0.0, 12)
-    assert [result.subsets[f"v2, {name}"]["acc"].count for name in ("easy", "medium", "hard")] == [12] * 3
+    assert [result.subsets[f"v2, {name}"]["acc"].n for name in ("easy", "medium", "hard")] == [12] * 3
     assert len(set(result.items["id"])) == len(result.items["gold"]) == 120
     json.dumps(result.to_json(), allow_nan=False)
 
@@ -141,7 +141,7 @@ def test_an_oracle_gets_everything_right(judging: Judging):
 def test_a_model_that_guesses_is_at_chance(judging: Judging):
     result = run_arithmark_gen(task(judging(lambda text: random.Random(text).random()), limit=150))
     for one in result.metrics.values():
-        assert one.stderr == pytest.approx((0.25 * 0.75 / one.count) ** 0.5, rel=0.1)
+        assert one.stderr == pytest.approx((0.25 * 0.75 / one.n) ** 0.5, rel=0.1)
         assert abs(one.value - 0.25) < 4 * one.stderr
 
 
@@ -149,8 +149,8 @@ def test_a_metric_is_the_mean_of_its_column(judging: Judging):
     result = run_arithmark_gen(task(judging(lambda text: random.Random(text).random()), limit=10))
     for name, one in result.metrics.items():
         counted = [value for value in result.items[name] if value is not None]
-        assert one.value == sum(counted) / one.count
-        assert len(counted) == one.count == result.items["subset"].count(name[-2:])
+        assert one.value == sum(counted) / one.n
+        assert len(counted) == one.n == result.items["subset"].count(name[-2:])
 
 
 def test_the_norm_is_per_token_of_the_ending(judging: Judging, tmp_path: Path):
@@ -197,7 +197,7 @@ def test_published_files_are_read_by_their_own_names(judging: Judging, tmp_path:
     answers = right_answers(seed=5, per_operands=12)
     model = judging(lambda text: 0.0 if text in answers else -5.0)
     result = run_arithmark(task(model, data=tmp_path))
-    assert {name: (one.value, one.count) for name, one in result.metrics.items()} == {
+    assert {name: (one.value, one.n) for name, one in result.metrics.items()} == {
         "acc,v1": (1.0, 60),
         "acc_norm,v3": (1.0, 24),
         "acc,v3": (1.0, 24),
@@ -211,7 +211,7 @@ def test_published_files_are_read_by_their_own_names(judging: Judging, tmp_path:
         "no",
     ]
     limited = run_arithmark(task(model, data=folder, limit=7))
-    assert [one.count for one in limited.metrics.values()] == [7, 7, 7]
+    assert [one.n for one in limited.metrics.values()] == [7, 7, 7]
     assert limited.data["fingerprint"] == result.data["fingerprint"]
 
 

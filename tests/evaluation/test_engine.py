@@ -35,31 +35,31 @@ def shown(renderable: object) -> str:
 
 
 def test_results_say_what_was_measured_and_lie_beside(
-    model: DecoderModel, blimp_folder: Path, tmp_path: Path
+    model: DecoderModel, benchmarks_folder: Path, tmp_path: Path
 ):
     seen: list[tuple[str, float]] = []
     results = evaluate(
-        model, [Wanted("blimp"), *GENERATED], Settings(data=blimp_folder, limit=2, seed=4), output=tmp_path / "out",
+        model, [Wanted("piqa"), *GENERATED], Settings(data=benchmarks_folder, limit=2, seed=4), output=tmp_path / "out",
         progress=lambda task, share: seen.append((task, share)),
     )  # fmt: skip
     assert read_json(tmp_path / "out" / "results.json") == json.loads(json.dumps(results, allow_nan=False))
     assert (results["model"]["name"], results["model"]["precision"]) == ("tiny", "float32")
     assert results["settings"] == {"limit": 2, "seed": 4, "data": "local files"}
     assert results["versions"]["lm-eval"].startswith("0.4.")
-    assert list(results["tasks"]) == ["blimp", "arithmark-gen"]
+    assert list(results["tasks"]) == ["piqa", "arithmark-gen"]
     for task in results["tasks"].values():
         assert task["seconds"] >= 0
         assert {len(column) for column in task["items"].values()} == {len(task["items"]["id"])}
         assert TaskResult.from_json(task).to_json().items() <= task.items()
-    assert ("blimp", 1.0) in seen
+    assert ("piqa", 1.0) in seen
     assert ("arithmark-gen", 1.0) in seen
 
 
-def test_the_table_for_people(model: DecoderModel, blimp_folder: Path):
-    results = evaluate(model, [Wanted("blimp"), *GENERATED], Settings(data=blimp_folder, limit=3))
+def test_the_table_for_people(model: DecoderModel, benchmarks_folder: Path):
+    results = evaluate(model, [Wanted("piqa"), *GENERATED], Settings(data=benchmarks_folder, limit=3))
     text = shown(render_results(results))
-    value = results["tasks"]["blimp"]["metrics"]["acc"]["value"]
-    assert re.search(rf"blimp .* 6 .* acc .* {value:.1%} .* 50\.0%", text)
+    value = results["tasks"]["piqa"]["metrics"]["acc"]["value"]
+    assert re.search(rf"piqa .* 3 .* acc .* {value:.1%} .* 50\.0%", text)
     assert re.search(r"arithmark-gen .* acc,v1 .* 25\.0%", text)
 
 
@@ -121,16 +121,16 @@ def test_a_task_that_fails_costs_the_others_nothing(
     assert render_notes(results) == ["failed: the file is broken."]
 
 
-def test_what_cannot_run_is_refused_before_any_work(model: DecoderModel, blimp_folder: Path):
+def test_what_cannot_run_is_refused_before_any_work(model: DecoderModel, benchmarks_folder: Path):
     with pytest.raises(UserError, match=r"there is no task 'blinp', .* did you mean blimp"):
         evaluate(model, [*GENERATED, Wanted("blinp")])
     with pytest.raises(UserError, match="the limit is 0"):
         Settings(limit=0)
-    with pytest.raises(UserError, match=r"hellaswag: there is no folder .*hellaswag with its files"):
-        evaluate(model, [*GENERATED, Wanted("hellaswag")], Settings(data=blimp_folder))
-    results = evaluate(model, [Wanted("hellaswag")], Settings(data=blimp_folder), skip_missing=True)
-    assert list(results["missing"]) == ["hellaswag"]
-    assert render_notes(results)[0].startswith("not run: hellaswag: there is no folder")
+    with pytest.raises(UserError, match=r"sciq: there is no folder .*sciq with its files"):
+        evaluate(model, [*GENERATED, Wanted("sciq")], Settings(data=benchmarks_folder))
+    results = evaluate(model, [Wanted("sciq")], Settings(data=benchmarks_folder), skip_missing=True)
+    assert list(results["missing"]) == ["sciq"]
+    assert render_notes(results)[0].startswith("not run: sciq: there is no folder")
 
 
 def test_names_of_tasks():
@@ -145,14 +145,17 @@ def test_names_of_tasks():
             parse_tasks(text)
 
 
+CARD_SAYS_OTHERWISE = {"GPT-2 Medium (355M)"}
+"""Rows whose printed average is not that of their columns."""
+
+
 def test_published_rows_have_a_number_a_column_and_the_average_of_them():
     for suite in SUITES.values():
         for row in suite.published:
             assert len(row.values) == len(suite.columns) + 1, row.model
             *values, average = row.values
             known = [value for value in values if value is not None]
-            # The report prints the mean of numbers before rounding; two of its rows are off by more.
-            if average is not None and len(known) == len(values):
+            if average is not None and len(known) == len(values) and row.model not in CARD_SAYS_OTHERWISE:
                 assert sum(known) / len(known) == pytest.approx(average, abs=0.02), row.model
 
 
@@ -169,6 +172,6 @@ def test_a_row_in_a_cards_columns():
     assert row.average is None  # never over fewer columns than the card's
     tasks = {name: result.to_json() for name, result in results.items()}
     text = shown(render_suite(suite, "gpt-x2", {"model": {"name": "mine"}, "tasks": tasks}))
-    assert re.search(r"mine \(measured\) │ 40\.00 +│ 40\.00", text)
+    assert re.search(r"mine \(measured\) +│ 40\.00 +│ 40\.00", text)
     assert "SmolLM2-135M" in text
     assert "their authors' own harness" in text or "its authors' own harness" in " ".join(text.split())

@@ -115,7 +115,7 @@ def test_the_page_holds_the_numbers(page: Path):
 
 def test_long_groups_are_folded_away(page: Path):
     source = check(page)[1]
-    folded = source.split(">by uid (20 rows)")[1].split("</details>")[0]
+    folded = source.split(">by subset (20 rows)")[1].split("</details>")[0]
     assert "uid_19" in folded
     assert "uid_19" not in source.replace(folded, "")
 
