@@ -6,51 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from flyweight.base import UserError
 from flyweight.base.progress import StageProgress
-from flyweight.cli.options import CheckpointArgument, Device, Json, Trust, print_json
+from flyweight.cli.options import CheckpointArgument, Device, Trust
 
 app = typer.Typer()
-
-
-@app.command()
-def evaluate(
-    checkpoint: CheckpointArgument,
-    tasks: Annotated[
-        str | None,
-        typer.Option(help="arithmark-gen, arithmark, blimp, with commas between; else those of the recipe."),
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder with the files of tasks that need some.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most this many items of each subset.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of generated items.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for results.json.")] = None,
-    device: Device = "auto",
-    trust_remote_code: Trust = False,
-    as_json: Json = False,
-) -> None:
-    """Measure a model on tasks."""
-    from flyweight.evaluation import evaluate as evaluate_model
-    from flyweight.evaluation import recipe_tasks, render_results
-    from flyweight.inference import load_model
-
-    model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
-    names = recipe_tasks(checkpoint) if tasks is None else [name.strip() for name in tasks.split(",")]
-    with StageProgress() as progress:
-        results = evaluate_model(
-            model,
-            names,
-            data,
-            limit,
-            seed,
-            output=out,
-            progress=progress,
-        )
-    if as_json:
-        print_json(results)
-    else:
-        Console().print(render_results(results))
 
 
 @app.command()

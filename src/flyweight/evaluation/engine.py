@@ -12,6 +12,8 @@ from typing import Any
 
 import flyweight
 from flyweight.base import UserError, read_json, write_json
+from flyweight.evaluation.agents import AGENT_TASKS
+from flyweight.evaluation.agents import missing as why_no_agent
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
 from flyweight.evaluation.harness.loading import check_known
 from flyweight.evaluation.harness.local_data import LocalData
@@ -28,6 +30,7 @@ OWN_TASKS: dict[str, Callable[[TaskInput], TaskResult]] = {
     "arithmark-gen": run_arithmark_gen,
     "logicmark": run_logicmark,
     "logicmark-gen": run_logicmark_gen,
+    **AGENT_TASKS,
 }
 """The tasks that are not lm-eval's, by name."""
 
@@ -98,6 +101,8 @@ def recipe_tasks(checkpoint: str | Path) -> list[Wanted]:
 def missing_data(wanted: Wanted, settings: Settings) -> str | None:
     """Why a task cannot be run with these settings, as far as its files say so beforehand; None if it can."""
     benchmark = BENCHMARKS.get(wanted.task)
+    if wanted.task in AGENT_TASKS:
+        return why_no_agent(wanted.task, settings.data)
     if settings.data is None or wanted.task in OWN_TASKS:
         return None
     if benchmark is None:
@@ -171,7 +176,7 @@ def evaluate(
 def _run(one: Wanted, data: TaskInput, settings: Settings) -> TaskResult:
     own = OWN_TASKS.get(one.task)
     if own is None:
-        return run_benchmark(one.task, data, one.shots)
+        return run_benchmark(one.task, data, one.shots, unsafe_code=settings.unsafe_code)
     if one.shots is not None:
         raise UserError(f"{one.key}: this task has no examples in its prompt; write {one.task!r}.")
     return own(data)

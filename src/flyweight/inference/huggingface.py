@@ -22,6 +22,8 @@ LOGITS_ELEMENTS = 2**27
 """Logits held at once while scoring (512 MiB in float32): a big vocabulary scores fewer rows at a time."""
 
 CONFIG_FILE = "config.json"
+GGUF = ".gguf"
+"""Ending of llama.cpp's files."""
 _LENGTH_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length")
 _FALLBACK_LENGTH = 2048
 """lm-eval's choice for a configuration that names no length."""
@@ -42,27 +44,33 @@ class HuggingFaceModel(LanguageModel):
         *,
         trust_remote_code: bool = False,
     ) -> None:
-        """Load `folder`, without a network.
+        """Load `folder`, or a file of llama.cpp's format (.gguf), without a network.
 
         Raises:
             UserError: no config.json there, a model that brings its own code without
                 `trust_remote_code`, or files that transformers cannot load.
         """
         folder, device = Path(folder), torch.device(device)
-        config = read_json(folder / CONFIG_FILE, "configuration of a Hugging Face model")
+        options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
+        name = folder.resolve().name
+        if folder.suffix == GGUF and folder.is_file():
+            # Its weights are unpacked to float32; what reads it is transformers with the package gguf.
+            folder, options["gguf_file"] = folder.parent, folder.name
+            config = {}
+        else:
+            config = read_json(folder / CONFIG_FILE, "configuration of a Hugging Face model")
         if "auto_map" in config and not trust_remote_code:
             raise UserError(
                 f"{folder}: this model brings its own Python code, which runs only when you trust it; read "
                 f"{', '.join(sorted(file.name for file in folder.glob('*.py'))) or 'it'}, then ask for it "
                 f"with --trust-remote-code."
             )
-        options = {"local_files_only": True, "trust_remote_code": trust_remote_code}
         self.model = _load(folder, "model", options).to(device).eval()
         tokenizer, bos = _tokenizer(folder, options)
         stops = getattr(self.model.generation_config, "eos_token_id", None)
         stops = {tokenizer.end_of_text} | ({stops} if isinstance(stops, int) else set(stops or ()))
         super().__init__(
-            folder.resolve().name,
+            name,
             tokenizer,
             _max_length(self.model.config),
             device,

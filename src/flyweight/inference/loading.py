@@ -13,7 +13,7 @@ from flyweight.inference.checkpoint import (
     read_state,
 )
 from flyweight.inference.device import pick_device
-from flyweight.inference.huggingface import CONFIG_FILE, HuggingFaceModel
+from flyweight.inference.huggingface import CONFIG_FILE, GGUF, HuggingFaceModel
 from flyweight.inference.language_model import DecoderModel, LanguageModel
 from flyweight.inference.precision import Precision
 from flyweight.recipe import Recipe
@@ -29,7 +29,8 @@ def load_model(
     """The language model at `path`.
 
     Args:
-        path: a checkpoint, a run folder (its newest checkpoint), `RUN@TOKENS`, or a Hugging Face folder.
+        path: a checkpoint, a run folder (its newest checkpoint), `RUN@TOKENS`, a Hugging Face folder or a .gguf
+            file.
         device: see `pick_device`.
         precision: float32 is the reference in which results are quoted.
         trust_remote_code: let a Hugging Face folder run the Python code that it brings.
@@ -39,11 +40,11 @@ def load_model(
     """
     chosen = pick_device(device)
     folder = Path(path)
-    if (folder / CONFIG_FILE).is_file():
+    if (folder / CONFIG_FILE).is_file() or (folder.suffix == GGUF and folder.is_file()):
         return HuggingFaceModel(folder, chosen, precision, trust_remote_code=trust_remote_code)
     if folder.is_file():
         raise UserError(
-            f"{folder}: this is a file; expected a checkpoint, a run folder or a Hugging Face folder."
+            f"{folder}: this is a file; expected a checkpoint, a run folder, a Hugging Face folder or a .gguf file."
         )
     checkpoint = find_checkpoint(path)
     state = read_state(checkpoint)

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from flyweight.inference import LanguageModel
-from flyweight.inference.generation import generate_tokens, stream_text
-from flyweight.inference.sampling import Sampling
-
-GREEDY = Sampling(temperature=0.0)
+from flyweight.inference.batched import Prompt, write_batched
 
 
 class Writer(Protocol):
@@ -34,7 +31,7 @@ class Writer(Protocol):
 
 
 class ModelWriter:
-    """A language model as a writer, one prompt after another."""
+    """A language model as a writer, many prompts at a time."""
 
     def __init__(self, model: LanguageModel) -> None:
         """Wrap `model`."""
@@ -55,11 +52,12 @@ class ModelWriter:
             assert self.tokens(prompt) + max_new_tokens <= self.max_length, (
                 "prompts that do not fit come here"
             )
-        return [self._write(prompt, stop, max_new_tokens) for prompt in prompts]
-
-    def _write(self, prompt: str, stop: list[str], max_new_tokens: int) -> str:
-        tokens = generate_tokens(self.model, prompt, max_new_tokens, GREEDY, seed=0)
-        return until(stream_text(self.model.tokenizer, tokens), stop)
+        end = self.model.prefix_token
+        wanted = [
+            Prompt([end, *self.model.tokenizer.encode(prompt)], max_new_tokens, tuple(stop))
+            for prompt in prompts
+        ]
+        return [until(iter([one.text]), stop) for one in write_batched(self.model, wanted)]
 
 
 def until(pieces: Iterator[str], stop: list[str]) -> str:

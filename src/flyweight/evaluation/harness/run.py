@@ -6,11 +6,13 @@ import hashlib
 import importlib.metadata
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
+from flyweight.evaluation.harness.code import code_runs, run_side_by_side
 from flyweight.evaluation.harness.loading import WHOLE, LoadedTasks, load_benchmark, quick_and_quiet
 from flyweight.evaluation.harness.local_data import LocalData
 from flyweight.evaluation.results import Metric, TaskResult
@@ -20,16 +22,19 @@ BOOTSTRAP_ITERATIONS = 1_000
 """For standard errors of metrics that are no means (perplexities); those of means have a closed form."""
 
 
-def run_benchmark(name: str, task: TaskInput, shots: int | None = None) -> TaskResult:
+def run_benchmark(
+    name: str, task: TaskInput, shots: int | None = None, *, unsafe_code: bool = False
+) -> TaskResult:
     """Measure a model on one of lm-eval's tasks.
 
     Args:
         name: in `BENCHMARKS`, or any other task of lm-eval (with data from the hub).
         task: the model, the folder of local data (None: the hub), the limit of items a subset.
         shots: examples in the prompt; None takes the task's own number.
+        unsafe_code: run programs that the model wrote without a sandbox where there is none.
 
     Raises:
-        UserError: data that cannot be had or are not those of the task.
+        UserError: data that cannot be had or are not those of the task; programs to run, and no sandbox.
     """
     from lm_eval.evaluator import evaluate
 
@@ -37,9 +42,12 @@ def run_benchmark(name: str, task: TaskInput, shots: int | None = None) -> TaskR
 
     benchmark = BENCHMARKS.get(name)
     local = LocalData(name, benchmark, task.data) if benchmark and task.data is not None else None
-    with quick_and_quiet():
+    runs_code = benchmark is not None and benchmark.runs_code
+    with quick_and_quiet(), code_runs(runs_code, unsafe_code) as metric:
         loaded = load_benchmark(name, local, shots)
         model = HarnessModel(task.model, progress=task.progress)
+        if metric is not None:
+            run_side_by_side(loaded, metric, task.progress)
         results = evaluate(
             lm=model,
             task_dict=loaded,
@@ -49,7 +57,8 @@ def run_benchmark(name: str, task: TaskInput, shots: int | None = None) -> TaskR
             confirm_run_unsafe_code=True,
         )
     assert results is not None
-    return _result(name, loaded, results, model, str(task.data) if local else "hub")
+    found = _result(name, loaded, results, model, str(task.data) if local else "hub")
+    return found if metric is None else replace(found, details={**found.details, **metric.describe()})
 
 
 def _result(
