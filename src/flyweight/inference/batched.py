@@ -117,9 +117,9 @@ class _Group:
 
     def _greedy(self, tokens: Tensor) -> list[int]:
         valid = None if bool(self.valid.all()) else self.valid.to(self.model.device)
-        logits = self.model.next_logits(tokens, self.cache, valid)
-        # A vocabulary may be padded past the tokenizer's entries; those rows stand for no text.
-        return logits[:, : self.model.tokenizer.vocab_size].argmax(dim=1).tolist()
+        # Over the whole vocabulary, as transformers does it: where it is padded past the tokenizer's entries, such a
+        # token stands for no text.
+        return self.model.next_logits(tokens, self.cache, valid).argmax(dim=1).tolist()
 
     def active(self) -> int:
         """Rows that are not finished."""

@@ -1,0 +1,68 @@
+"""Our engine's answers against lm-eval's own model class, over the same tasks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flyweight.evaluation.harness.catalogue import BENCHMARKS
+from flyweight.evaluation.harness.loading import load_benchmark, quick_and_quiet
+from flyweight.evaluation.harness.local_data import LocalData
+from flyweight.evaluation.harness.run import run_benchmark
+from flyweight.evaluation.tasks.task import TaskInput
+from flyweight.inference import load_model
+
+
+@pytest.fixture(scope="module")
+def reference(llama_folder: Path) -> Any:
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=str(llama_folder), device="cpu", dtype="float32", batch_size=4)
+
+
+def reference_results(lm: Any, name: str, folder: Path, shots: int | None) -> Any:
+    from lm_eval.evaluator import evaluate
+
+    with quick_and_quiet():
+        loaded = load_benchmark(name, LocalData(name, BENCHMARKS[name], folder), shots)
+        return evaluate(lm=lm, task_dict=loaded, bootstrap_iters=10)
+
+
+@pytest.mark.parametrize("name", ["piqa", "hellaswag", "winogrande", "boolq", "lambada_openai", "wikitext"])
+def test_the_same_likelihoods_and_metrics(
+    name: str, reference: Any, llama_folder: Path, benchmarks_folder: Path
+):
+    model = load_model(llama_folder, "cpu")
+    found = run_benchmark(name, TaskInput(model, benchmarks_folder, None, 0, None, None))
+    expected = reference_results(reference, name, benchmarks_folder, None)
+    samples = expected["samples"][name]
+    values = [[answer for (answer,) in sample["resps"]] for sample in samples]
+    values = [[one[0] if isinstance(one, tuple) else one for one in some] for some in values]
+    assert len(values) == len(found.items["id"])
+    for ours, theirs in zip(found.items["loglikelihoods"], values, strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-3)
+    for metric, value in found.metrics.items():
+        assert value.value == pytest.approx(expected["results"][name][f"{metric},none"], rel=1e-4)
+
+
+def test_the_same_text_and_the_same_examples(reference: Any, llama_folder: Path, benchmarks_folder: Path):
+    model = load_model(llama_folder, "cpu")
+    model.max_length = reference._max_length = 2048  # room for lm-eval's 256 new tokens; RoPE has no end
+    found = run_benchmark("gsm8k", TaskInput(model, benchmarks_folder, 3, 0, None, None), shots=2)
+    reference_task = reference_results(reference, "gsm8k", benchmarks_folder, 2)
+    texts = {sample["doc_id"]: sample["resps"][0][0] for sample in reference_task["samples"]["gsm8k"]}
+    assert found.items["text"] == [texts[number] for number in range(3)]
+    assert found.shots == 2
+    assert set(found.metrics) == {"exact_match,strict-match", "exact_match,flexible-extract"}
+
+
+def test_what_does_not_fit_is_counted(llama_folder: Path, benchmarks_folder: Path):
+    model = load_model(llama_folder, "cpu")  # 64 tokens, one a byte
+    found = run_benchmark("gsm8k", TaskInput(model, benchmarks_folder, 2, 0, None, None), shots=2)
+    assert found.fit["requests"] == found.fit["truncated"] == found.fit["shortened"] == 2
+    assert found.fit["tokens_lost"] > 0
+    assert found.fit["unfinished"] == 2
+    likely = run_benchmark("boolq", TaskInput(model, benchmarks_folder, 2, 0, None, None))
+    assert likely.fit["truncated"] == 0

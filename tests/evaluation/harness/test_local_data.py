@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flyweight.base import UserError
+from flyweight.evaluation.harness.catalogue import BENCHMARKS
+from flyweight.evaluation.harness.encoding import encode_pairs
+from flyweight.evaluation.harness.local_data import LocalData
+from flyweight.evaluation.harness.rows import Rows
+from flyweight.inference import DecoderModel
+
+
+def data(name: str, folder: Path) -> LocalData:
+    return LocalData(name, BENCHMARKS[name], folder)
+
+
+def write(file: Path, *records: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_the_scored_split_is_enough_without_examples(benchmarks_folder: Path):
+    found = data("piqa", benchmarks_folder)
+    assert found.missing(0) is None
+    assert "the 5 examples of its prompts need" in (found.missing(5) or "")
+    assert "train.jsonl" in (found.missing(5) or "")
+    assert list(found.splits()) == ["validation"]
+
+
+def test_other_fields_are_named(tmp_path: Path):
+    write(
+        tmp_path / "piqa" / "validation.jsonl",
+        {"goal": "a", "sol1": "b", "sol2": "c", "label": 0},
+        {"goal": "x"},
+    )
+    with pytest.raises(
+        UserError, match=r"validation.jsonl, record 2: piqa needs the fields sol1, sol2, label; found goal"
+    ):
+        data("piqa", tmp_path).splits()
+
+
+def test_subsets_by_field_by_file_and_by_folder(tmp_path: Path):
+    question = {"question": "q", "choices": ["a", "b", "c", "d"], "answer": 1}
+    write(
+        tmp_path / "mmlu" / "test.jsonl",
+        {**question, "subject": "anatomy"},
+        {**question, "subject": "virology"},
+    )
+    assert len(data("mmlu", tmp_path).splits("virology")["test"]) == 1
+    with pytest.raises(UserError, match="no items of the subset 'law'"):
+        data("mmlu", tmp_path).splits("law")
+    write(tmp_path / "blimp" / "island.jsonl", {"sentence_good": "a", "sentence_bad": "b"})
+    assert len(data("blimp", tmp_path).splits("island")["train"]) == 1
+    folder = tmp_path / "bbh"
+    folder.mkdir()
+    (folder / "word_sorting.json").write_text(json.dumps({"examples": [{"input": "i", "target": "t"}]}))
+    assert data("bbh", tmp_path).splits("word_sorting")["test"][0]["target"] == "t"
+    table = tmp_path / "cmmlu" / "test" / "agronomy.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("Question,A,B,C,D,Answer\nq,a,b,c,d,B\n", encoding="utf-8")
+    assert data("cmmlu", tmp_path).splits("agronomy")["test"][0]["Answer"] == "B"
+    write(
+        tmp_path / "math" / "test.jsonl", {"problem": "p", "solution": "s", "type": "Counting & Probability"}
+    )
+    assert len(data("minerva_math", tmp_path).splits("counting_and_probability")["test"]) == 1
+
+
+def test_the_test_problems_of_mbpp_are_11_to_510(tmp_path: Path):
+    write(
+        tmp_path / "mbpp" / "mbpp.jsonl",
+        *({"task_id": n, "text": "t", "test_list": ["a", "b", "c"]} for n in (10, 11, 510, 511)),
+    )
+    assert [record["task_id"] for record in data("mbpp", tmp_path).splits()["test"]] == [11, 510]
+
+
+def test_broken_files_are_told(tmp_path: Path):
+    file = tmp_path / "bbh" / "word_sorting.json"
+    file.parent.mkdir()
+    for text, message in (("{", "not valid JSON"), ('{"a": 1}', "a list of objects")):
+        file.write_text(text)
+        with pytest.raises(UserError, match=message):
+            data("bbh", tmp_path).splits("word_sorting")
+
+
+def test_rows_are_mapped_once_and_keep_what_they_had():
+    calls = []
+    rows = Rows([{"a": 1}, {"a": 2}])
+
+    def double(record: dict[str, int]) -> dict[str, int]:
+        calls.append(record)
+        return {"b": 2 * record["a"]}
+
+    assert list(rows.map(double)) == list(rows.map(double)) == [{"a": 1, "b": 2}, {"a": 2, "b": 4}]
+    assert len(calls) == 2
+    assert list(rows.filter(lambda record: record["a"] > 1)) == [{"a": 2}]
+    assert (rows["a"], rows[1], len(rows), rows.column_names) == ([1, 2], {"a": 2}, 2, ["a"])
+
+
+def test_pairs_are_encoded_as_lm_eval_does(model: DecoderModel):
+    encode = model.tokenizer.encode
+    found = encode_pairs(model, [("ab ", "c"), ("", " x"), ("ab", " c")])
+    assert found.requests[0] == (encode("ab"), encode(" c"))  # the space goes to the continuation
+    assert found.requests[1] == ([model.prefix_token], encode(" x"))
+    assert found.requests[0] == found.requests[2]
+    assert found.split_apart == 0
