@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
 
-from flyweight.inference import DecoderModel, LanguageModel
+from flyweight.inference import DecoderModel, LanguageModel, load_model
 from flyweight.inference.batched import Prompt, write_batched
 
 
@@ -18,8 +19,8 @@ def prompts(seed: int, count: int) -> list[Prompt]:
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])
-def test_prompts_together_are_continued_as_alone(model: DecoderModel, llama: LanguageModel, rows: int):
-    for some in (model, llama):
+def test_prompts_together_are_continued_as_alone(model: DecoderModel, llama_folder: Path, rows: int):
+    for some in (model, load_model(llama_folder, "cpu")):
         wanted = prompts(4, 20)
         alone = [write_batched(some, [prompt])[0] for prompt in wanted]
         assert write_batched(some, wanted, rows=rows) == alone

@@ -16,8 +16,12 @@ from flyweight.model import Placement
 Request = tuple[list[int], list[int]]
 """Tokens of a context and tokens of its continuation."""
 
-BATCH_TOKENS = 8_192
-"""Positions in one forward pass, padding included; one row may be longer."""
+BATCH_TOKENS = 2_048
+"""Positions in one forward pass, padding included; one row may be longer. On a CPU more than this is slower: the
+activations of a layer no longer stay in its cache."""
+
+BATCH_TOKENS_ON_GPU = 32_768
+"""The same where thousands of positions are needed to keep the device busy."""
 
 
 class Work(NamedTuple):
@@ -47,7 +51,7 @@ class Scores(NamedTuple):
 
 
 def log_likelihoods(
-    model: LanguageModel, requests: Sequence[Request], batch_tokens: int = BATCH_TOKENS
+    model: LanguageModel, requests: Sequence[Request], batch_tokens: int | None = None
 ) -> list[float]:
     """The sum of log p(continuation | context) of each request, in nats; see `score_requests`."""
     return score_requests(model, requests, batch_tokens).values
@@ -56,7 +60,7 @@ def log_likelihoods(
 def score_requests(
     model: LanguageModel,
     requests: Sequence[Request],
-    batch_tokens: int = BATCH_TOKENS,
+    batch_tokens: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Scores:
     """The log-likelihood of each continuation after its context, as lm-eval scores it.
@@ -71,9 +75,11 @@ def score_requests(
     Args:
         model: scores.
         requests: (context, continuation) pairs; a continuation has at least one token.
-        batch_tokens: positions in a forward pass; it does not change the scores.
+        batch_tokens: positions in a forward pass; it does not change the scores. None takes what suits the device.
         progress: called with the share of the work that is done.
     """
+    if batch_tokens is None:
+        batch_tokens = BATCH_TOKENS if model.device.type == "cpu" else BATCH_TOKENS_ON_GPU
     lines = [_line(model, *request) for request in requests]
     values = np.zeros(len(requests))
     greedy = np.ones(len(requests), np.bool_)

@@ -13,7 +13,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from flyweight.base import UserError
 from flyweight.evaluation.harness.encoding import encode_pairs, encode_texts
-from flyweight.evaluation.likelihood import BATCH_TOKENS, Request, score_requests
+from flyweight.evaluation.likelihood import Request, score_requests
 from flyweight.inference import LanguageModel
 from flyweight.inference.batched import Prompt, write_batched
 
@@ -27,7 +27,7 @@ class HarnessModel(LM):
     def __init__(
         self,
         model: LanguageModel,
-        batch_tokens: int = BATCH_TOKENS,
+        batch_tokens: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> None:
         super().__init__()
