@@ -101,6 +101,10 @@ def test_every_recipe_plans(run):
         (["plan", "gpt-s-5m", "--scaled", "5 apples"], "'5 apples' is not a number such as 75B"),
         (["generate", "no/such/run"], "no such folder"),
         (["evaluate", "no/such/run"], "no such folder"),
+        (["evaluate"], "evaluate needs a checkpoint, or --compare A B"),
+        (["evaluate", "x", "--suite", "gpt-9"], "there is no suite 'gpt-9'; expected gpt-x2"),
+        (["evaluate", "x", "--context-law"], "--context-law needs a text"),
+        (["evaluate", "--compare", "no/a", "no/b"], "no/a"),
         (["export", "no/such/run", "out"], "no such folder"),
         (["average", "no/such/run", "out"], "say which, --last K"),
         (["average", "no/such/run", "out", "--last", "2", "--ema"], "say which, --last K"),
@@ -139,6 +143,14 @@ def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):
     code, out, err = run("evaluate", "runs/tiny", "--limit", "2", "--json", "--out", "results")
     assert code == 0, err
     assert json.loads(out)["tasks"]["arithmark-gen"]
+    code, out, err = run("evaluate", "runs/tiny", "--suite", "gpt-s-5m", "--data", "texts", "--text", "texts")
+    assert code == 2, err  # ArithMark's files are not there: told, and the rest is measured
+    assert "bits per byte over" in out
+    assert "not run: hellaswag: there is no folder texts/hellaswag" in out
+    assert "failed: texts: none of ArithMark's files is here" in out
+    code, out, err = run("evaluate", "--compare", "results", "results")
+    assert code == 0, err
+    assert "arithmark-gen" in out
     code, out, err = run("generate", "runs/tiny", "--prompt", "one small", "--max-new-tokens", "8")
     assert code == 0, err
     assert out.startswith("one small")
@@ -164,7 +176,7 @@ def test_an_average_is_evaluated_and_exported(run, monkeypatch, tmp_path):
     assert (code, "half-life of 512 tokens" in out) == (0, True), err
     code, out, err = run("evaluate", "ema", "--limit", "2", "--json")
     assert code == 0, err
-    assert json.loads(out)["model"] == "tiny@2.56K-ema"
+    assert json.loads(out)["model"]["name"] == "tiny@2.56K-ema"
     code, out, err = run("export", "mean", "exported")
     assert code == 0, err
     card = (tmp_path / "exported" / "README.md").read_text()

@@ -78,6 +78,7 @@ def render_suite(suite: Suite, name: str, results: dict[str, Any]) -> Table:
         style="bold",
         end_section=True,
     )
+    table.columns[0].min_width = 14
     for published in suite.published:
         table.add_row(
             published.model, *("" if value is None else f"{value:.2f}" for value in published.values)

@@ -17,6 +17,8 @@ def render_comparison(found: Comparison) -> Group:
         "task", "metric", "items", found.a, found.b, "difference", f"{COVERAGE:.0%} interval", "Holm's p", "better",
         title=f"{found.a} and {found.b}, paired over items",
     )  # fmt: skip
+    for column in table.columns[:2]:
+        column.no_wrap = True  # a narrow terminal breaks numbers at their spaces, not names in their middle
     for column in table.columns[2:8]:
         column.justify = "right"
     for one in found.differences:
