@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flyweight import quickstart
+from flyweight.evaluation import Settings
 from flyweight.inference import list_checkpoints
 from flyweight.recipe import Recipe, recipe_from_dict
 
@@ -51,7 +52,7 @@ def small(monkeypatch):
 
     evaluate = quickstart.evaluate
     monkeypatch.setattr(quickstart, "quickstart_recipe", tiny)
-    monkeypatch.setattr(quickstart, "evaluate", lambda *args, **more: evaluate(*args, limit=2, **more))
+    monkeypatch.setattr(quickstart, "evaluate", lambda *args, **more: evaluate(*args, Settings(limit=2), **more))
 
 
 def test_everything_that_was_promised_is_there(own_text, tmp_path, capsys):
@@ -60,7 +61,7 @@ def test_everything_that_was_promised_is_there(own_text, tmp_path, capsys):
     text = capsys.readouterr().out
     for expected in (
         "2 x broken JSON", "bits per byte, before training", "bits per byte, after training",
-        "bits per byte, zstd-19", "arithmark-gen all accuracy (chance 25%)", "tokens per second",
+        "bits per byte, zstd-19", "arithmark-gen v1 accuracy (chance 25%)", "tokens per second",
         "The export, loaded back, writes:", "report.html", "FlyweightForCausalLM",
     ):  # fmt: skip
         assert expected in text

@@ -97,7 +97,7 @@ def test_what_is_no_action_is_counted_answered_with_the_grammar_and_costs_a_step
     # An agent that never finishes is made to, with an empty answer, once.
     assert environment.finished == [""]
     metrics = summary([episode])
-    assert (metrics["invalid_actions"].value, metrics["invalid_actions"].count) == (1.0, 4)
+    assert (metrics["invalid_actions"].value, metrics["invalid_actions"].n) == (1.0, 4)
     assert metrics["steps"].value == 4
 
 
