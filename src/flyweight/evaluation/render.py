@@ -78,7 +78,7 @@ def render_suite(suite: Suite, name: str, results: dict[str, Any]) -> Table:
         style="bold",
         end_section=True,
     )
-    table.columns[0].min_width = 14
+    table.columns[0].no_wrap = True  # a narrow terminal breaks titles, not models' names
     for published in suite.published:
         table.add_row(
             published.model, *("" if value is None else f"{value:.2f}" for value in published.values)
