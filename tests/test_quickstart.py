@@ -52,7 +52,9 @@ def small(monkeypatch):
 
     evaluate = quickstart.evaluate
     monkeypatch.setattr(quickstart, "quickstart_recipe", tiny)
-    monkeypatch.setattr(quickstart, "evaluate", lambda *args, **more: evaluate(*args, Settings(limit=2), **more))
+    monkeypatch.setattr(
+        quickstart, "evaluate", lambda *args, **more: evaluate(*args, Settings(limit=2), **more)
+    )
 
 
 def test_everything_that_was_promised_is_there(own_text, tmp_path, capsys):
