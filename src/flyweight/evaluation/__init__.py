@@ -2,7 +2,7 @@
 
 from flyweight.evaluation.bits import BitsPerByte, bits_per_byte
 from flyweight.evaluation.compressor import compressor_bits_per_byte, held_out_text
-from flyweight.evaluation.engine import Settings, Wanted, evaluate, parse_tasks, recipe_tasks
+from flyweight.evaluation.engine import Settings, Wanted, evaluate, parse_tasks, quoted_metric, recipe_tasks
 from flyweight.evaluation.likelihood import log_likelihoods
 from flyweight.evaluation.render import render_notes, render_results, render_suite
 from flyweight.evaluation.results import RESULTS_FILE, Metric, TaskResult
@@ -26,6 +26,7 @@ __all__ = [
     "log_likelihoods",
     "measure_tokenizers",
     "parse_tasks",
+    "quoted_metric",
     "read_run",
     "recipe_tasks",
     "render_notes",

@@ -110,6 +110,23 @@ def missing_data(wanted: Wanted, settings: Settings) -> str | None:
     return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots or 0)
 
 
+def check_runnable(
+    tasks: Sequence[Wanted], settings: Settings, *, skip_missing: bool = False
+) -> dict[str, str]:
+    """Why some of the tasks cannot be run, by their keys, as far as that is known beforehand.
+
+    Raises:
+        UserError: a task that nobody knows; without `skip_missing` also data that are missing.
+    """
+    for one in tasks:
+        if one.task not in OWN_TASKS:
+            check_known(one.task)
+    missing = {one.key: reason for one in tasks if (reason := missing_data(one, settings)) is not None}
+    if missing and not skip_missing:
+        raise UserError(" ".join(missing.values()))
+    return missing
+
+
 def evaluate(
     model: LanguageModel,
     tasks: Sequence[Wanted],
@@ -136,12 +153,7 @@ def evaluate(
             the others run.
     """
     settings = settings or Settings()
-    for one in tasks:
-        if one.task not in OWN_TASKS:
-            check_known(one.task)
-    missing = {one.key: reason for one in tasks if (reason := missing_data(one, settings)) is not None}
-    if missing and not skip_missing:
-        raise UserError(" ".join(missing.values()))
+    missing = check_runnable(tasks, settings, skip_missing=skip_missing)
     results = _begin(model, settings)
     if output is not None:
         results["tasks"] = _finished(output, results)
@@ -237,6 +249,14 @@ def _finished(output: Path, begun: Mapping[str, Any]) -> dict[str, Any]:
                     f"here; choose another folder with --out."
                 )
     return earlier["tasks"]
+
+
+def quoted_metric(key: str, result: TaskResult) -> str:
+    """The metric by which tables quote a task, under the key that results name it by."""
+    benchmark = BENCHMARKS.get(key.partition("@")[0])
+    if benchmark is not None and benchmark.metric in result.metrics:
+        return benchmark.metric
+    return next(iter(result.metrics))
 
 
 def task_results(results: Mapping[str, Any]) -> dict[str, TaskResult]:

@@ -60,11 +60,9 @@ class Row:
 
     def add(self, request: int, tokens: NDArray[np.int32], shared: int) -> None:
         """Put in a request whose first `shared` tokens are those of the request put in before."""
-        if self.branches and shared not in (len(tokens), len(self.branches[-1].path)):
-            self.is_line = False
         start, end = self.length, self.length + len(tokens) - shared
         old = self.branches[-1].path[:shared] if self.branches else np.empty(0, np.int64)
-        # The tokens of a line that is a prefix of one before it are all there already.
+        # It stays one if the request is there already, or goes on where the row ends.
         self.is_line = self.is_line and (end == start or shared == self.length)
         self.branches.append(Branch(start, end, np.concatenate([old, np.arange(start, end)])))
         self.tokens.append(tokens[shared:])

@@ -4,6 +4,7 @@ from flyweight.events.record import EVENTS_FILE, EventWriter, read_events
 from flyweight.events.spent import Spent, run_spent
 from flyweight.events.types import (
     CheckpointSaved,
+    Evaluated,
     Event,
     LossSpike,
     Notice,
@@ -20,6 +21,7 @@ from flyweight.events.types import (
 __all__ = [
     "EVENTS_FILE",
     "CheckpointSaved",
+    "Evaluated",
     "Event",
     "EventWriter",
     "LossSpike",

@@ -112,7 +112,7 @@ def _attempt(events: list[dict[str, Any]]) -> Spent:
         checkpoint_seconds=sum(
             e.get("held_seconds", e["seconds"]) for e in events if e["kind"] == "checkpoint_saved"
         ),
-        validation_seconds=sum(e["seconds"] for e in events if e["kind"] == "validated"),
+        validation_seconds=sum(e["seconds"] for e in events if e["kind"] in ("validated", "evaluated")),
         recovery_seconds=sum(e["seconds"] for e in events if e["kind"] == "rolled_back"),
         tokens=sum(step["tokens_per_second"] * step["seconds"] for step in steps),
         joules=joules,

@@ -85,6 +85,21 @@ class Validated(Event):
 
 
 @dataclass(frozen=True)
+class Evaluated(Event):
+    """Scores on tasks, on a part of their items, by the task's name."""
+
+    kind: ClassVar[str] = "evaluated"
+    step: int
+    clock: int
+    scores: dict[str, float]
+    errors: dict[str, float | None]
+    metrics: dict[str, str]
+    chance: dict[str, float | None]
+    items: dict[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class CheckpointSaved(Event):
     """A checkpoint lies, whole, at `path` (relative to the run's folder).
 

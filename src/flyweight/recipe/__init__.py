@@ -14,6 +14,7 @@ from flyweight.recipe.loading import (
 )
 from flyweight.recipe.schema import (
     FORMAT_VERSION,
+    Benchmarks,
     Corpus,
     Evaluation,
     EvaluationSet,
@@ -33,6 +34,7 @@ __all__ = [
     "FORMAT_VERSION",
     "WSD",
     "AdamW",
+    "Benchmarks",
     "Corpus",
     "Evaluation",
     "EvaluationSet",

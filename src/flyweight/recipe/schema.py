@@ -210,6 +210,19 @@ class Corpus(Frozen):
     """Of each source, hold out at most this much text: a smaller share of all its documents."""
 
 
+class Benchmarks(Frozen):
+    """Tasks that are measured during training, on a part of their items."""
+
+    tasks: tuple[str, ...] = ()
+    """Names as `flyweight evaluate --tasks` takes them, such as `hellaswag` or `gsm8k@8`."""
+    items: int = Field(default=200, ge=1)
+    """At most this many items of each subset."""
+    every: Tokens = 0
+    """Measure after this many tokens; 0: only at the end."""
+    data: str | None = None
+    """Folder with local files; the hub when left out."""
+
+
 class Evaluation(Frozen):
     """What is measured, and when."""
 
@@ -221,6 +234,8 @@ class Evaluation(Frozen):
     """Held-out tokens of each source in the last validation; 0: all."""
     tasks: tuple[str, ...] = Field(default=("arithmark-gen",), json_schema_extra=EXECUTION)
     """Tasks that `flyweight evaluate` runs on a checkpoint of this recipe when it is given none."""
+    benchmarks: Benchmarks = Field(default=Benchmarks(), json_schema_extra=EXECUTION)
+    """Tasks that are measured during training."""
 
 
 class Recipe(Frozen):

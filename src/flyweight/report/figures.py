@@ -41,6 +41,20 @@ def bits_series(run: RunRecord) -> list[Series]:
     return result
 
 
+def task_series(runs: Sequence[RunRecord]) -> list[Series]:
+    """Scores on tasks that were measured on the way, one line a task (and a run, where there are several)."""
+    result = []
+    for run in runs:
+        events = run.of("evaluated")
+        for task in dict.fromkeys(name for event in events for name in event["scores"]):
+            known = [event for event in events if task in event["scores"]]
+            label = f"{_label(run, runs)}: {task}" if len(runs) > 1 else task
+            clocks = np.array([event["clock"] for event in known], np.float64)
+            values = np.array([100 * event["scores"][task] for event in known], np.float64)
+            result.append(Series(label, clocks, values, markers=len(known) <= FEW))
+    return result
+
+
 def mean_bits(run: RunRecord, label: str) -> Series:
     """The plain mean over sources of bits per byte."""
     lines = bits_series(run)
@@ -70,6 +84,10 @@ def training_figures(runs: Sequence[RunRecord]) -> list[Html]:
         drawn.append(_svg(loss_figure(runs), "Training loss over tokens"))
     if bits := _bits_figure(runs, end):
         drawn.append(_svg(bits, "Bits per byte on held-out text over tokens"))
+    if scores := task_series(runs):
+        drawn.append(
+            _svg(curves(scores, title="Tasks", y_label="percent", end=end), "Scores on tasks over tokens")
+        )
     for key, title, unit in (
         ("grad_norm", "Gradient norm before clipping", ""),
         ("tokens_per_second", "Throughput", "tokens per second"),

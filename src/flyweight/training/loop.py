@@ -14,6 +14,7 @@ from flyweight.model import Decoder, OptimizerKind, Role, flops_per_token
 from flyweight.recipe import Recipe
 from flyweight.training.accounting import Accounts, Window, step_done
 from flyweight.training.averaging import WeightAverage
+from flyweight.training.benchmarks import measure_due_benchmarks
 from flyweight.training.checkpoint import load_tensors, load_weights
 from flyweight.training.energy import EnergyMeter
 from flyweight.training.folder import Start
@@ -173,9 +174,11 @@ class Trainer:
     @property
     def validation_is_due(self) -> bool:
         """Whether the recipe asks for a validation at this clock: before the first step, and every so many tokens."""
-        if not self.step.step:
-            return True
-        return _passes(self.recipe.evaluation.every, self.schedule.step(self.step.step - 1), self.step)
+        return not self.step.step or self.passes(self.recipe.evaluation.every)
+
+    def passes(self, every: int) -> bool:
+        """Whether the last step went past a multiple of `every` tokens; never where that is 0."""
+        return _passes(every, self.schedule.step(self.step.step - 1), self.step)
 
     def train(self, interruption: Interruption, stop_after: int | None = None) -> None:
         """Take steps until the recipe ends, `stop_after` tokens are reached, or a signal asks to stop."""
@@ -219,6 +222,8 @@ class Trainer:
                     with interruption.breaking_off():  # the attempt that goes on from here makes up for it
                         validate(self)
                     self.decoder.train()
+                if not self.finished:
+                    measure_due_benchmarks(self, interruption)
                 if saving and not self.finished:
                     save(self, milestone, wait=not execution.async_checkpoints)
         self.log()

@@ -20,6 +20,7 @@ from flyweight.events import EventWriter, Notice, RunStarted, read_events
 from flyweight.inference import list_checkpoints
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity_hash
+from flyweight.training.benchmarks import check_benchmarks, measure_due_benchmarks
 from flyweight.training.checkpoint import is_saved
 from flyweight.training.energy import energy_metered
 from flyweight.training.folder import Start, locked_run, open_run
@@ -96,6 +97,7 @@ def _attempt(
     interruption: Interruption,
     ranks: Ranks,
 ) -> None:
+    ranks.from_main(lambda: check_benchmarks(recipe))
     start = ranks.from_main(lambda: open_run(run, recipe, corpus, start_from))
     plan, changes = ranks.from_main(lambda: frozen_plan(run, recipe, corpus))
     apply_plan(plan)
@@ -130,6 +132,7 @@ def _attempt(
             if start.state is None or start.from_other_run or missed:
                 with interruption.breaking_off():
                     validate(trainer)
+            measure_due_benchmarks(trainer, interruption)
             trainer.train(interruption, stop_after)
             trainer.saver.finish()
             if not ranks.from_main(lambda: is_saved(run, trainer.step.clock)):
@@ -142,6 +145,7 @@ def _attempt(
                     interruption.breaking_off()
                 ):  # the run is finished and saved; the next attempt measures it
                     validate(trainer, full=True)
+            measure_due_benchmarks(trainer, interruption)
             reason = "finished" if trainer.finished else "interrupted"
             together = True
         except Exception as error:

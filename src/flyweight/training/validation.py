@@ -55,7 +55,7 @@ def measure_held_out(
     decoder: Decoder, corpus: OpenCorpus, precision: Precision, length: int, limit: int | None
 ) -> dict[str, BitsPerByte]:
     """Bits per byte on each source's held-out text, of at most `limit` tokens each, in windows of `length`."""
-    with _evaluated(decoder):
+    with evaluated(decoder):
         model = DecoderModel(decoder, corpus.tokenizer, precision, max_length=length)
         return {name: bits_per_byte(model, held_out, limit) for name, held_out in corpus.held_out.items()}
 
@@ -70,7 +70,7 @@ def write_sample(
     ranks: Ranks = ALONE,
 ) -> str:
     """A little text that the model writes from nothing; the same for the same weights, seed and clock."""
-    with _evaluated(decoder):
+    with evaluated(decoder):
         model = _AgreedModel(ranks, decoder, corpus.tokenizer, precision, max_length=length)
         seed = derive_seed(seed, "sample", clock)
         return generate(model, "", max_new_tokens=64, temperature=0.8, top_p=0.95, seed=seed)
@@ -97,8 +97,8 @@ class _AgreedModel(DecoderModel):
 
 
 @contextlib.contextmanager
-def _evaluated(decoder: Decoder) -> Iterator[None]:
-    """In eval mode and as written: compiled blocks would be compiled anew for every length."""
+def evaluated(decoder: Decoder) -> Iterator[None]:
+    """While open, `decoder` is in eval mode and as written: compiled blocks would be compiled anew for every length."""
     training = decoder.training
     decoder.eval()
     try:

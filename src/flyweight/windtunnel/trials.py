@@ -13,7 +13,7 @@ from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Schedule
 from flyweight.events import read_events, run_spent
 from flyweight.inference import layout
-from flyweight.recipe import Recipe, identity_hash
+from flyweight.recipe import Benchmarks, Recipe, identity_hash
 from flyweight.training import Diverged, train
 
 OUTCOME_FILE = "outcome.json"
@@ -169,9 +169,9 @@ def _validations(folder: Path) -> list[dict]:
 
 
 def _watched(recipe: Recipe, rungs: int) -> Recipe:
-    """The recipe with a validation at each rung; it says so itself, which is not identity."""
+    """The recipe with a validation at each rung, and no tasks on the way: a trial is known by its bits per byte."""
     every = -(-recipe.training.tokens // rungs) if rungs > 1 else 0
-    evaluation = recipe.evaluation.model_copy(update={"every": every})
+    evaluation = recipe.evaluation.model_copy(update={"every": every, "benchmarks": Benchmarks()})
     return recipe.model_copy(update={"evaluation": evaluation})
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from flyweight.base import UserError
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
 from flyweight.evaluation.harness.loading import load_benchmark, quick_and_quiet
 from flyweight.evaluation.harness.local_data import LocalData
@@ -66,3 +67,10 @@ def test_what_does_not_fit_is_counted(llama_folder: Path, benchmarks_folder: Pat
     assert found.fit["unfinished"] == 2
     likely = run_benchmark("boolq", TaskInput(model, benchmarks_folder, 2, 0, None, None))
     assert likely.fit["truncated"] == 0
+
+
+def test_more_examples_than_there_are(llama_folder: Path, benchmarks_folder: Path):
+    model = load_model(llama_folder, "cpu")
+    task = TaskInput(model, benchmarks_folder, 2, 0, None, None)
+    with pytest.raises(UserError, match="gsm8k@20: there are 9 examples to draw from"):
+        run_benchmark("gsm8k", task, shots=20)

@@ -60,7 +60,7 @@ def load_benchmark(name: str, data: LocalData | None, shots: int | None) -> Load
             f"{name}: its data cannot be had from the hub ({reason}); give a folder with local files (--data DIR)."
         ) from None
     for leaf in loaded["tasks"].values():
-        _set_shots(leaf, shots)
+        _set_shots(name, leaf, shots)
     return loaded
 
 
@@ -134,9 +134,20 @@ def _given(splits: dict[str, Rows], **_: Any) -> dict[str, Rows]:
     return splits
 
 
-def _set_shots(task: Any, shots: int | None) -> None:
-    """As `simple_evaluate` does it: a task that fixes no examples keeps to that."""
+def _set_shots(name: str, task: Any, shots: int | None) -> None:
+    """The number of examples, and their draw, as `simple_evaluate` sets them.
+
+    Raises:
+        UserError: a task whose prompts are fixed, or fewer examples than that.
+    """
     own = task.get_config("num_fewshot")
+    if shots and own == 0:
+        raise UserError(
+            f"{name}@{shots}: lm-eval fixes this task's prompts, without examples; write {name!r}."
+        )
+    examples = list(task.fewshot_docs() or ()) if shots else []
+    if shots and len(examples) < shots:
+        raise UserError(f"{name}@{shots}: there are {len(examples)} examples to draw from; ask for fewer.")
     if shots is not None and own != 0:
         task.set_config(key="num_fewshot", value=shots)
     elif own is None:

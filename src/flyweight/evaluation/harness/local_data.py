@@ -73,14 +73,20 @@ class LocalData:
         own = [file for file in files if _key(file.stem) == _key(subset)]
         if own:
             return [record for file in own for record in self._read(file)]
-        field = self.benchmark.subset_field
         return [
             record
             for file in files
             if file.stem in self.benchmark.splits[split]
-            for record in self._read(file)
-            if field is not None and _key(str(record.get(field))) == _key(subset)
+            for record in self._by_subset(file).get(_key(subset), [])
         ]
+
+    @functools.cache  # noqa: B019 (lives as long as the run of one benchmark)
+    def _by_subset(self, file: Path) -> dict[str, list[Record]]:
+        found: dict[str, list[Record]] = {}
+        if self.benchmark.subset_field is not None:
+            for record in self._read(file):
+                found.setdefault(_key(str(record.get(self.benchmark.subset_field))), []).append(record)
+        return found
 
     def _files(self, split: str) -> list[Path]:
         """The files that may hold records of a split: those named after it; else those of its subsets."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flyweight.events import (
     CheckpointSaved,
+    Evaluated,
     Event,
     Notice,
     RunFinished,
@@ -52,6 +53,13 @@ class PlainLines:
             )
         if isinstance(event, Validated):
             return f"bits per byte at {event.clock:,} tokens: {one_line(event.bits_per_byte)}"
+        if isinstance(event, Evaluated):
+            scores = {
+                task: f"{score:.1%}" if score <= 1 else f"{score:.4g}" for task, score in event.scores.items()
+            }
+            return f"tasks at {event.clock:,} tokens: " + "  ".join(
+                f"{task} {score}" for task, score in scores.items()
+            )
         if isinstance(event, CheckpointSaved):
             return f"saved {event.path}" + (" (milestone)" if event.milestone else "")
         if isinstance(event, Notice):

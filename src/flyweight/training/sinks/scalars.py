@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flyweight.events import Event, StepDone, Validated
+from flyweight.events import Evaluated, Event, StepDone, Validated
 
 
 def scalars(event: Event) -> dict[str, float]:
@@ -14,6 +14,8 @@ def scalars(event: Event) -> dict[str, float]:
             **{f"bits_per_byte/{name}": value for name, value in event.bits_per_byte.items()},
             **{f"held_out_loss/{name}": value for name, value in event.loss.items()},
         }
+    if isinstance(event, Evaluated):
+        return {f"tasks/{name}": value for name, value in event.scores.items()}
     return {}
 
 
