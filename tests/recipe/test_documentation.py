@@ -85,7 +85,7 @@ def test_recipes_in_the_tutorials_load():
 
 
 def test_parts_of_a_training_section_fit_into_a_recipe():
-    others = ("name:", "sources:", "tokenizer:", "corpus:", "tunnel:")
+    others = ("name:", "sources:", "tokenizer:", "corpus:", "tunnel:", "evaluation:")
     parts = [text for page in PAGES for text in code_blocks(page, "yaml") if not text.startswith(others)]
     assert len(parts) >= 3
     for part in parts:
@@ -102,7 +102,7 @@ def test_shown_sources_fit_into_a_recipe():
         text
         for page in PAGES
         for text in code_blocks(page, "yaml")
-        if text.startswith(("sources:", "tokenizer:", "corpus:", "tunnel:"))
+        if text.startswith(("sources:", "tokenizer:", "corpus:", "tunnel:", "evaluation:"))
     ]
     assert len(parts) >= 5
     for part in parts:
