@@ -156,7 +156,7 @@ def evaluate(
     missing = check_runnable(tasks, settings, skip_missing=skip_missing)
     results = _begin(model, settings)
     if output is not None:
-        results["tasks"] = _finished(output, results)
+        results |= _finished(output, results)
     results["missing"], results["failed"] = missing, {}
     for one in tasks:
         if one.key in missing or one.key in results["tasks"]:
@@ -225,11 +225,12 @@ def _versions() -> dict[str, str]:
     return found
 
 
+_KEPT = ("tasks", "calibration", "context_law")
 _PART = {"model": "model", "settings": "setting"}
 
 
 def _finished(output: Path, begun: Mapping[str, Any]) -> dict[str, Any]:
-    """The tasks that an earlier run has finished in `output`.
+    """What an earlier run has finished in `output`: its tasks, and what was measured besides them.
 
     Raises:
         UserError: they are of another model, or were made with other settings.
@@ -248,7 +249,7 @@ def _finished(output: Path, begun: Mapping[str, Any]) -> dict[str, Any]:
                     f"{file}: the results there are of another {_PART[part]}: {key} is {found!r} there and {value!r} "
                     f"here; choose another folder with --out."
                 )
-    return earlier["tasks"]
+    return {key: earlier[key] for key in _KEPT if key in earlier}
 
 
 def quoted_metric(key: str, result: TaskResult) -> str:
