@@ -16,7 +16,7 @@ from flyweight.evaluation import Settings, evaluate, parse_tasks
 from flyweight.events import read_events
 from flyweight.inference import list_checkpoints, load_model
 from flyweight.recipe import Recipe, recipe_from_dict
-from flyweight.training import train
+from flyweight.training import benchmarks, train
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "benchmarks"
 
 
-def with_benchmarks(recipe: Recipe, **benchmarks: object) -> Recipe:
+def with_benchmarks(recipe: Recipe, **wanted: object) -> Recipe:
     values = recipe.to_dict()
-    values["evaluation"] = {**values["evaluation"], "benchmarks": benchmarks}
+    values["evaluation"] = {**values["evaluation"], "benchmarks": wanted}
     return recipe_from_dict(values)
 
 
@@ -78,10 +78,23 @@ def test_a_run_that_was_stopped_measures_nothing_twice(
 def test_what_cannot_be_measured_is_told_before_training(
     recipe: Recipe, corpus: OpenCorpus, data: Path, tmp_path: Path
 ):
-    for benchmarks, message in (
+    for keys, message in (
         ({"tasks": ["sciq"], "data": str(data)}, "sciq: there is no folder"),
         ({"tasks": ["piqa"], "data": str(data / "nothing")}, "is not a folder with the files of benchmarks"),
     ):
         with pytest.raises(UserError, match=message):
-            train(with_benchmarks(recipe, **benchmarks), corpus, tmp_path / "run", sinks=[])
+            train(with_benchmarks(recipe, **keys), corpus, tmp_path / "run", sinks=[])
     assert not (tmp_path / "run" / "events.jsonl").exists()
+
+
+def test_a_task_that_breaks_does_not_end_the_run(
+    recipe: Recipe, corpus: OpenCorpus, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("in a task")
+
+    monkeypatch.setattr(benchmarks, "evaluate", broken)
+    wanted = with_benchmarks(recipe, tasks=["piqa"], items=2, data=str(data))
+    assert train(wanted, corpus, tmp_path / "run", sinks=[]).finished
+    notes = [event["message"] for event in read_events(tmp_path / "run") if event["kind"] == "notice"]
+    assert "tasks were not measured: ZeroDivisionError: in a task" in notes

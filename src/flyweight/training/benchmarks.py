@@ -38,7 +38,10 @@ def measure_due_benchmarks(trainer: Trainer, interruption: Interruption) -> None
     if trainer.ranks.from_main(lambda: _has_benchmarks(run, clock)):
         return
     with interruption.breaking_off():  # the attempt that goes on from here makes up for it
-        measure_benchmarks(trainer)
+        try:
+            measure_benchmarks(trainer)
+        except Exception as error:  # a task's code is not ours: days of training are not lost to it
+            trainer.sinks.emit(Notice(f"tasks were not measured: {type(error).__name__}: {error}"))
 
 
 def _are_due(trainer: Trainer) -> bool:
