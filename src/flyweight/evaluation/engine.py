@@ -20,8 +20,8 @@ from flyweight.evaluation.harness.local_data import LocalData
 from flyweight.evaluation.harness.run import run_benchmark
 from flyweight.evaluation.results import RESULTS_FILE, RESULTS_FORMAT, TaskResult
 from flyweight.evaluation.suites import task_key
-from flyweight.evaluation.tasks.arithmark import run_arithmark, run_arithmark_gen
-from flyweight.evaluation.tasks.logicmark import run_logicmark, run_logicmark_gen
+from flyweight.evaluation.tasks.arithmark import missing_arithmark, run_arithmark, run_arithmark_gen
+from flyweight.evaluation.tasks.logicmark import missing_logicmark, run_logicmark, run_logicmark_gen
 from flyweight.evaluation.tasks.task import TaskInput
 from flyweight.inference import LanguageModel, read_checkpoint_recipe
 
@@ -33,6 +33,13 @@ OWN_TASKS: dict[str, Callable[[TaskInput], TaskResult]] = {
     **AGENT_TASKS,
 }
 """The tasks that are not lm-eval's, by name."""
+
+
+_FILES_OF_OWN: dict[str, Callable[[Path], str | None]] = {
+    "arithmark": missing_arithmark,
+    "logicmark": missing_logicmark,
+}
+"""Those that read published files: why a folder has none of them."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +110,11 @@ def missing_data(wanted: Wanted, settings: Settings) -> str | None:
     benchmark = BENCHMARKS.get(wanted.task)
     if wanted.task in AGENT_TASKS:
         return why_no_agent(wanted.task, settings.data)
-    if settings.data is None or wanted.task in OWN_TASKS:
+    if settings.data is None:
         return None
+    if wanted.task in OWN_TASKS:
+        needs = _FILES_OF_OWN.get(wanted.task)
+        return needs(settings.data) if needs is not None and settings.schema is None else None
     if benchmark is None:
         return f"{wanted.task}: only the hub has its data; leave out --data, or leave out this task."
     return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots or 0)

@@ -102,6 +102,15 @@ def run_arithmark(task: TaskInput) -> TaskResult:
     return _run(task, limited, data, {"files": files, "missing": missing})
 
 
+def missing_arithmark(data: Path) -> str | None:
+    """Why there is nothing to score in a data folder; None where one of the files is there."""
+    try:
+        _on_disk(data)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def _on_disk(data: Path) -> tuple[dict[Form, Path], dict[str, str]]:
     found: dict[Form, Path] = {}
     for form, published in PUBLISHED.items():

@@ -64,10 +64,7 @@ def run_logicmark(task: TaskInput) -> TaskResult:
     """
     schema = read_schema(task.schema) if task.schema is not None else None
     if task.data is not None:
-        folder = task.data / "logicmark"
-        folder = folder if folder.is_dir() else task.data
-        schema = schema or _schema_beside(folder)
-        file = _only_file(folder, schema)
+        file, schema = _on_disk(task.data, schema)
     elif schema is not None and schema.dataset is not None and schema.file is not None:
         published = Published(schema.dataset, schema.file, schema.revision)
         file = fetch(published, "logicmark", offline=task.offline)
@@ -80,6 +77,22 @@ def run_logicmark(task: TaskInput) -> TaskResult:
     chosen = _limited(questions, task.limit)
     data = {"source": str(file), "fingerprint": file_hash(file)[:32]}
     return _run(task, [questions[place] for place in chosen], chosen, data)
+
+
+def missing_logicmark(data: Path) -> str | None:
+    """Why there is nothing to score in a data folder; None where there is."""
+    try:
+        _on_disk(data, None)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _on_disk(data: Path, schema: Schema | None) -> tuple[Path, Schema]:
+    folder = data / "logicmark"
+    folder = folder if folder.is_dir() else data
+    schema = schema or _schema_beside(folder)
+    return _only_file(folder, schema), schema
 
 
 def _schema_beside(folder: Path) -> Schema:
