@@ -1,6 +1,7 @@
 """Our evaluation engine beside lm-eval's own model class: the same model, the same items, in turns.
 
     python benchmarks/evaluation.py CHECKPOINT --data FOLDER --out benchmarks/results/DATE-evaluation.json
+    python benchmarks/evaluation.py CHECKPOINT --data FOLDER --tasks hellaswag:300,blimp:20   # so many a subset
 
 For each task, and each side: the seconds from its name to its metrics (data read, prompts built, requests answered,
 metrics computed), requests per second, and whether both give the same choice and log-likelihoods of every item. lm-eval
@@ -132,12 +133,14 @@ def main() -> None:
         size, tried = best_batch(lm, options.data, [int(one) for one in options.batch_sizes.split(",")])
         lm.batch_size_per_gpu = size
         rows: dict[str, Any] = {}
-        for name in options.tasks.split(","):
-            row: dict[str, Any] = {"ours": [], "lm-eval": []}
+        for entry in options.tasks.split(","):
+            name, _, own_limit = entry.partition(":")
+            limit = int(own_limit) if own_limit else options.limit
+            row: dict[str, Any] = {"limit": limit, "ours": [], "lm-eval": []}
             for _ in range(options.repeats):
-                seconds, result = ours(model, name, options.data, options.limit)
+                seconds, result = ours(model, name, options.data, limit)
                 row["ours"].append(seconds)
-                seconds, samples = theirs(lm, name, options.data, options.limit)
+                seconds, samples = theirs(lm, name, options.data, limit)
                 row["lm-eval"].append(seconds)
                 gc.collect()
             requests = result.fit["requests"]
@@ -163,7 +166,6 @@ def main() -> None:
     summary = {
         "checkpoint": model.name,
         "parameters": sum(p.numel() for p in model.decoder.parameters()),  # type: ignore[attr-defined]
-        "limit": options.limit,
         "requests": requests,
         "requests per second": {side: requests / seconds for side, seconds in whole.items()},
         "ratio": whole["lm-eval"] / whole["ours"],
