@@ -72,9 +72,18 @@ def compared(result: Any, samples: dict[str, list[dict[str, Any]]]) -> dict[str,
         for leaf, some in samples.items()
         for one in some
     }
-    differences, chosen_otherwise, narrow = [], 0, 0
-    for item, values in zip(result.items["id"], result.items["loglikelihoods"], strict=True):
+    accuracies = {key for key in result.items if key in ("acc", "acc_norm")}
+    judged = {
+        (str(one["doc_id"]) if single else f"{leaf}/{one['doc_id']}"): {key: one[key] for key in accuracies}
+        for leaf, some in samples.items()
+        for one in some
+    }
+    differences, chosen_otherwise, narrow, judged_otherwise = [], 0, 0, 0
+    for row, (item, values) in enumerate(
+        zip(result.items["id"], result.items["loglikelihoods"], strict=True)
+    ):
         expected = reference.pop(item)
+        judged_otherwise += any(result.items[key][row] != judged[item][key] for key in accuracies)
         differences += [abs(a - b) for a, b in zip(values, expected, strict=True)]
         if values.index(max(values)) != expected.index(max(expected)):
             best, second = sorted(expected)[:-3:-1]
@@ -87,6 +96,7 @@ def compared(result: Any, samples: dict[str, list[dict[str, Any]]]) -> dict[str,
         "above 1e-3": sum(difference > 1e-3 for difference in differences),
         "chosen otherwise": chosen_otherwise,
         "chosen otherwise, margin below 2e-3": narrow,
+        "acc or acc_norm differs": judged_otherwise,
     }
 
 
@@ -98,11 +108,11 @@ def bound(model: LanguageModel, work: dict[str, int]) -> float:
     return work["tokens_alone"] * (layers + readout) / (work["tokens"] * layers + work["readouts"] * readout)
 
 
-def best_batch(lm: HFLM, data: Path, sizes: list[int]) -> tuple[int, dict[int, float]]:
+def best_batch(lm: HFLM, data: Path, sizes: list[int], limit: int) -> tuple[int, dict[int, float]]:
     seconds = {}
     for size in sizes:
         lm.batch_size_per_gpu = size
-        seconds[size] = sum(theirs(lm, name, data, 60)[0] for name in ("hellaswag", "arc_easy"))
+        seconds[size] = sum(theirs(lm, name, data, limit)[0] for name in ("hellaswag", "arc_easy"))
     return min(seconds, key=seconds.__getitem__), seconds
 
 
@@ -122,6 +132,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--batch-sizes", default="8,32,64")
+    parser.add_argument("--tried-items", type=int, default=60, help="of two tasks, with each batch size")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -130,7 +141,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = exported(options.checkpoint, Path(place) / "export")
         lm = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=8, trust_remote_code=True)
-        size, tried = best_batch(lm, options.data, [int(one) for one in options.batch_sizes.split(",")])
+        sizes = [int(one) for one in options.batch_sizes.split(",")]
+        size, tried = best_batch(lm, options.data, sizes, options.tried_items)
         lm.batch_size_per_gpu = size
         rows: dict[str, Any] = {}
         for entry in options.tasks.split(","):

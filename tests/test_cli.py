@@ -151,6 +151,11 @@ def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):
     code, out, err = run("evaluate", "--compare", "results", "results")
     assert code == 0, err
     assert "arithmark-gen" in out
+    code, out, err = run("results", "results", "results", "--plot", "runs.svg")
+    assert code == 0, err
+    assert "arithmark-gen" in out
+    assert "plot: runs.svg" in out
+    assert Path("runs.svg").read_text().startswith("<svg")
     code, out, err = run("generate", "runs/tiny", "--prompt", "one small", "--max-new-tokens", "8")
     assert code == 0, err
     assert out.startswith("one small")

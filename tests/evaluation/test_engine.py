@@ -149,6 +149,39 @@ CARD_SAYS_OTHERWISE = {"GPT-2 Medium (355M)"}
 """Rows whose printed average is not that of their columns."""
 
 
+def test_baselines_of_agents_stand_below_their_scores():
+    random = {"em": Metric(0.125, 0.01, 8)._asdict(), "steps": Metric(9.0, 1.0, 8)._asdict()}
+    result = TaskResult(
+        {"em": Metric(0.5, 0.1, 8), "steps": Metric(3.0, 0.5, 8)}, {"id": list(range(8))},
+        fit={"requests": 24, "truncated": 0, "did_not_fit": 2},
+        details={"main_metric": "em", "baselines": {"random": random}},
+    )  # fmt: skip
+    results = {
+        "model": {"name": "mine", "max_length": 512}, "tasks": {"hotpotqa": result.to_json()}, "missing": {},
+        "failed": {},
+    }  # fmt: skip
+    text = shown(render_results(results))
+    assert re.search(r"hotpotqa +0 +8 +em +50\.0% +10\.0%", text)
+    assert re.search(r"random agent +8 +em +12\.5% +1\.0%", text)
+    assert text.count("steps") == 1
+    assert render_notes(results) == [
+        "hotpotqa: 2 of 8 episodes ended since the prompt did not fit into the model's 512 tokens."
+    ]
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_narrow_terminal_shows_every_number_of_a_card_whole(name: str):
+    suite = SUITES[name]
+    console = Console(width=80, file=io.StringIO())
+    results = {"model": {"name": "gpt-s-5m@5.095M"}, "tasks": {}}
+    console.print(render_suite(suite, name, results))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    for row in suite.published:
+        for value in row.values:
+            assert value is None or f"{value:.2f}" in text, (row.model, value)
+
+
 def test_published_rows_have_a_number_a_column_and_the_average_of_them():
     for suite in SUITES.values():
         for row in suite.published:
@@ -172,6 +205,7 @@ def test_a_row_in_a_cards_columns():
     assert row.average is None  # never over fewer columns than the card's
     tasks = {name: result.to_json() for name, result in results.items()}
     text = shown(render_suite(suite, "gpt-x2", {"model": {"name": "mine"}, "tasks": tasks}))
-    assert re.search(r"mine \(measured\) +│ 40\.00 +│ 40\.00", text)
-    assert "SmolLM2-135M" in text
+    assert re.search(r"mine +40\.00 +40\.00 +60\.00 +50\.00", text)
+    assert re.search(r"SmolLM2-135M +43\.22", text)
+    assert "mine was measured here" in text
     assert "their authors' own harness" in text or "its authors' own harness" in " ".join(text.split())

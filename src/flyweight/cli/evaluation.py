@@ -99,6 +99,36 @@ def evaluate(
         raise typer.Exit(2)
 
 
+@app.command()
+def results(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RESULTS...", help="Files results.json, or folders with one.")
+    ],
+    plot: Annotated[Path | None, typer.Option(help="Draw them: a .png or .svg file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Put the results of several models side by side, as a table and as a plot."""
+    from flyweight.evaluation import read_run
+    from flyweight.evaluation.across import across, render_across
+
+    found = across([read_run(path) for path in runs])
+    if plot is not None:
+        from flyweight.evaluation.figures import runs_figure
+        from flyweight.plots import write_figure
+
+        figure = runs_figure(found.by_name, found.shares)
+        write_figure(figure, plot, f"Tasks with their intervals: {', '.join(found.names)}.")
+    if as_json:
+        print_json(found.to_json())
+        return
+    console = Console()
+    console.print(render_across(found))
+    for note in found.notes():
+        console.print(f"note: {note}.", highlight=False, markup=False, soft_wrap=True)
+    if plot is not None:
+        console.print(f"plot: {plot}", highlight=False, markup=False, soft_wrap=True)
+
+
 def _wanted(checkpoint: str, tasks: str | None, suite: str | None, *, only_texts: bool) -> list[Any]:
     from flyweight.evaluation import SUITES, Wanted, parse_tasks, recipe_tasks
 

@@ -267,7 +267,7 @@ def quoted_metric(key: str, result: TaskResult) -> str:
     benchmark = BENCHMARKS.get(key.partition("@")[0])
     if benchmark is not None and benchmark.metric in result.metrics:
         return benchmark.metric
-    return next(iter(result.metrics))
+    return str(result.details.get("main_metric", next(iter(result.metrics))))
 
 
 def task_results(results: Mapping[str, Any]) -> dict[str, TaskResult]:

@@ -103,7 +103,7 @@ def runs_figure(
         if found is None:
             return None
         reach = Z * (found.stderr or 0.0)
-        return found.value, found.value - reach, found.value + reach
+        return found.value, max(0.0, found.value - reach), min(1.0, found.value + reach)
 
     def chance(task: str) -> float | None:
         known = (results[task].chance for results in runs.values() if task in results)

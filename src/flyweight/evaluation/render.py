@@ -4,27 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
-from flyweight.evaluation.engine import task_results
-from flyweight.evaluation.harness.catalogue import BENCHMARKS
+from flyweight.evaluation.engine import quoted_metric, task_results
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.suites import Suite, suite_row
 
 _MANY = 12
 """Subsets beyond this number are left to results.json."""
+_NUMBER = 5
+"""Characters of a number in percent."""
+_WIDE = 8
+"""A suite of more columns is printed on its side: 80 characters hold no more."""
 
 
 def render_results(results: dict[str, Any]) -> Table:
     """A table of what `evaluate` returned: one row a metric, the one that tables quote in bold."""
-    titles = ("task", "shots", "items", "metric", "value", "± error", "chance", "cut")
-    table = Table(*titles, title=results["model"]["name"])
+    table = compact_table("task", "shots", "items", "metric", "value", "± error", "chance", "cut")
+    table.title = results["model"]["name"]
     for key, result in task_results(results).items():
-        quoted = BENCHMARKS[key.partition("@")[0]].metric if key.partition("@")[0] in BENCHMARKS else None
+        quoted = quoted_metric(key, result)
         _add(table, key, result, result.metrics, quoted)
+        for agent, metrics in result.details.get("baselines", {}).items():
+            found = {quoted: Metric(**metrics[quoted])}
+            _add(table, f"  {agent} agent", result, found, quoted, part=True)
         if len(result.subsets) <= _MANY:
             for subset, metrics in result.subsets.items():
                 _add(table, f"  {subset}", result, metrics, quoted, part=True)
+    return table
+
+
+def compact_table(*titles: str) -> Table:
+    """A table without lines between columns, numbers on the right: the first column holds names."""
+    gap = 1 if len(titles) <= _WIDE else 0  # besides the one that the missing line leaves
+    table = Table(*titles, box=box.SIMPLE_HEAD, padding=(0, gap, 0, 0), collapse_padding=True)
+    table.columns[0].no_wrap = True  # a narrow terminal breaks headings, neither names nor numbers
+    for column in table.columns[1:]:
+        column.justify, column.overflow, column.min_width = "right", "fold", _NUMBER
     return table
 
 
@@ -68,22 +85,29 @@ def _cut(fit: dict[str, int]) -> str:
 
 
 def render_suite(suite: Suite, name: str, results: dict[str, Any]) -> Table:
-    """The run in the columns of a card, over the card's own rows; percent."""
-    titles = [column.title for column in suite.columns]
-    table = Table("model", *titles, "average", title=name, caption=f"Published rows: {suite.source}.")
-    row = suite_row(suite, task_results(results))
-    table.add_row(
-        f"{results['model']['name']} (measured)",
-        *("" if value is None else f"{value:.2f}" for value in (*row.values, row.average)),
-        style="bold",
-        end_section=True,
-    )
-    table.columns[0].no_wrap = True  # a narrow terminal breaks titles, not models' names
-    for published in suite.published:
-        table.add_row(
-            published.model, *("" if value is None else f"{value:.2f}" for value in published.values)
-        )
+    """The run in the columns of a card, with the card's own rows; percent."""
+    measured = suite_row(suite, task_results(results))
+    rows = [(results["model"]["name"], (*measured.values, measured.average)), *suite.published]
+    caption = f"{rows[0][0]} was measured here. Published rows: {suite.source}."
+    titles = [*(column.title for column in suite.columns), "average"]
+    if len(suite.columns) <= _WIDE:
+        table = compact_table("model", *titles)
+        for place, (model, values) in enumerate(rows):
+            table.add_row(model, *map(_cell, values), style="" if place else "bold", end_section=not place)
+    else:
+        whole = [row for row in rows if row is rows[0] or any(value is not None for value in row[1][:-1])]
+        table = compact_table("", *(model for model, _ in whole))
+        table.columns[1].style = "bold"
+        for title, *values in zip(titles, *(values for _, values in whole), strict=True):
+            table.add_row(title, *map(_cell, values))
+        averages = [f"{model} {_cell(values[-1])}" for model, values in rows if (model, values) not in whole]
+        caption += f" Averages only: {', '.join(averages)}." if averages else ""
+    table.title, table.caption, table.caption_justify = name, caption, "left"
     return table
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def render_notes(results: dict[str, Any]) -> list[str]:
@@ -95,6 +119,11 @@ def render_notes(results: dict[str, Any]) -> list[str]:
             notes.append(
                 f"{key}: {fit['truncated']:,} of {fit['requests']:,} prompts did not fit into the model's "
                 f"{results['model']['max_length']:,} tokens and lost their first {fit['tokens_lost']:,} tokens."
+            )
+        if fit.get("did_not_fit"):
+            notes.append(
+                f"{key}: {fit['did_not_fit']:,} of {len(result.items['id']):,} episodes ended since the prompt did "
+                f"not fit into the model's {results['model']['max_length']:,} tokens."
             )
         if fit.get("shortened"):
             notes.append(f"{key}: {fit['shortened']:,} answers were held to half of the model's length.")

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from flyweight.evaluation.comparison import COVERAGE, FEWEST_ITEMS, Comparison, Difference, is_lower_better
+from flyweight.evaluation.render import compact_table
 
 
 def render_comparison(found: Comparison) -> Group:
     """The differences as a table, then what was refused and noted, then the summary."""
-    table = Table(
-        "task", "metric", "items", found.a, found.b, "difference", f"{COVERAGE:.0%} interval", "Holm's p", "better",
-        title=f"{found.a} and {found.b}, paired over items",
-    )  # fmt: skip
-    for column in table.columns[:2]:
-        column.no_wrap = True  # a narrow terminal breaks numbers at their spaces, not names in their middle
-    for column in table.columns[2:8]:
-        column.justify = "right"
+    table = compact_table("task", "items", "A", "B", f"A - B ({COVERAGE:.0%} interval)", "p", "better")
+    for column in table.columns[4:]:
+        column.no_wrap = True
+    table.title = f"A: {found.a}, B: {found.b}, paired over items"
+    table.caption = "p after Holm's correction. Neither: the two cannot be told apart there."
+    table.caption_justify = "left"
     for one in found.differences:
         table.add_row(*_cells(one, found))
     return Group(table, *_lines(found))
@@ -30,20 +28,18 @@ def _cells(one: Difference, found: Comparison) -> tuple[str, ...]:
     lower = is_lower_better(one.metric)
     value, change, scale = (".4f", "+.4f", 1.0) if lower else (".1f", "+.1f", 100.0)
     if one.items < FEWEST_ITEMS:
-        verdict = "too few items"
+        verdict = "too few"
     elif not one.is_told_apart:
-        verdict = "cannot be told apart"
+        verdict = "neither"
     else:
-        verdict = found.a if (one.difference > 0) != lower else found.b
-        verdict += "" if one.survives else " (may be chance)"
+        verdict = "A" if (one.difference > 0) != lower else "B"
+        verdict += "" if one.survives else ", or chance"
     return (
-        one.task,
-        one.metric,
+        f"{one.task} {one.metric}",
         f"{one.items:,}",
         f"{scale * one.a:{value}}",
         f"{scale * one.b:{value}}",
-        f"{scale * one.difference:{change}}",
-        f"{scale * one.low:{change}} to {scale * one.high:{change}}",
+        f"{scale * one.difference:{change}} ({scale * one.low:{change}} to {scale * one.high:{change}})",
         f"{one.p_holm:.2g}",
         verdict,
     )
