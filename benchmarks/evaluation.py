@@ -27,6 +27,7 @@ import datasets
 import torch
 from lm_eval.evaluator import evaluate
 from lm_eval.models.huggingface import HFLM
+from transformers import AutoTokenizer
 
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
 from flyweight.evaluation.harness.loading import load_benchmark
@@ -34,6 +35,7 @@ from flyweight.evaluation.harness.local_data import LocalData
 from flyweight.evaluation.harness.run import run_benchmark
 from flyweight.evaluation.tasks.task import TaskInput
 from flyweight.inference import LanguageModel, load_model
+from flyweight.inference.huggingface import HuggingFaceModel
 
 TASKS = ("hellaswag", "arc_easy", "arc_challenge", "piqa", "winogrande", "blimp")
 NARROW = 2e-3
@@ -100,11 +102,19 @@ def compared(result: Any, samples: dict[str, list[dict[str, Any]]]) -> dict[str,
     }
 
 
+def sizes(model: LanguageModel) -> tuple[int, int]:
+    """Parameters that a token is multiplied with in the layers, and in the readout."""
+    if isinstance(model, HuggingFaceModel):
+        readout = model.model.get_output_embeddings().weight.numel()
+        return sum(p.numel() for p in model.model.parameters()) - readout, readout
+    decoder: Any = model.decoder  # type: ignore[attr-defined]
+    readout = decoder.readout_weight.numel()
+    return sum(p.numel() for p in decoder.parameters()) - readout, readout
+
+
 def bound(model: LanguageModel, work: dict[str, int]) -> float:
     """How many times less is multiplied: saved tokens in the layers, saved readouts."""
-    parameters = sum(p.numel() for p in model.decoder.parameters())  # type: ignore[attr-defined]
-    readout = model.decoder.readout_weight.numel()  # type: ignore[attr-defined]
-    layers = parameters - readout
+    layers, readout = sizes(model)
     return work["tokens_alone"] * (layers + readout) / (work["tokens"] * layers + work["readouts"] * readout)
 
 
@@ -116,10 +126,17 @@ def best_batch(lm: HFLM, data: Path, sizes: list[int], limit: int) -> tuple[int,
     return min(seconds, key=seconds.__getitem__), seconds
 
 
-def exported(checkpoint: str, folder: Path) -> Path:
+def peer(checkpoint: str, model: LanguageModel, folder: Path) -> HFLM:
+    """lm-eval's model class with the same weights: of an export, or the very model that ours holds."""
+    options: Any = {"device": "cpu", "dtype": "float32", "batch_size": 8}
+    if isinstance(model, HuggingFaceModel):
+        path = Path(checkpoint)
+        gguf = {"gguf_file": path.name} if path.is_file() else {}
+        tokenizer = AutoTokenizer.from_pretrained(path.parent if gguf else path, **gguf)
+        return HFLM(pretrained=model.model, tokenizer=tokenizer, **options)
     from flyweight.release import export
 
-    return export(checkpoint, folder).folder
+    return HFLM(pretrained=str(export(checkpoint, folder).folder), trust_remote_code=True, **options)
 
 
 def main() -> None:
@@ -139,10 +156,9 @@ def main() -> None:
     datasets.disable_progress_bars()
     model = load_model(options.checkpoint, "cpu")
     with tempfile.TemporaryDirectory() as place:
-        folder = exported(options.checkpoint, Path(place) / "export")
-        lm = HFLM(pretrained=str(folder), device="cpu", dtype="float32", batch_size=8, trust_remote_code=True)
-        sizes = [int(one) for one in options.batch_sizes.split(",")]
-        size, tried = best_batch(lm, options.data, sizes, options.tried_items)
+        lm = peer(options.checkpoint, model, Path(place) / "export")
+        tried_sizes = [int(one) for one in options.batch_sizes.split(",")]
+        size, tried = best_batch(lm, options.data, tried_sizes, options.tried_items)
         lm.batch_size_per_gpu = size
         rows: dict[str, Any] = {}
         for entry in options.tasks.split(","):
@@ -177,7 +193,7 @@ def main() -> None:
     }
     summary = {
         "checkpoint": model.name,
-        "parameters": sum(p.numel() for p in model.decoder.parameters()),  # type: ignore[attr-defined]
+        "parameters": sum(sizes(model)),
         "requests": requests,
         "requests per second": {side: requests / seconds for side, seconds in whole.items()},
         "ratio": whole["lm-eval"] / whole["ours"],
