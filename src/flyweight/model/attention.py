@@ -133,10 +133,13 @@ def _expand(x: Tensor, heads: int) -> Tensor:
     return x.unsqueeze(2).expand(-1, -1, heads // x.shape[1], -1, -1).flatten(1, 2)
 
 
-@torch.compiler.assume_constant_result
 def _takes_grouped_heads(device_type: str, dtype: torch.dtype) -> bool:
     """Whether torch's attention should be given grouped heads on this kind of device; tried once."""
     return _probe_grouped_heads(device_type, dtype)
+
+
+# What torch.compiler.assume_constant_result does, but that imports the compiler, for as long as torch itself takes.
+_takes_grouped_heads._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 @functools.cache  # torch.compile looks through a cache, so that its mark needs the function above

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -16,6 +16,10 @@ from flyweight.evaluation.harness.encoding import encode_pairs, encode_texts
 from flyweight.evaluation.likelihood import Request, score_requests
 from flyweight.inference import LanguageModel
 from flyweight.inference.batched import Prompt, write_batched
+
+AT_ONCE = 4_096
+"""Requests that are encoded and scored together: enough to find what they share and to fill batches, few enough that
+the first of many are answered while the others still are text."""
 
 MAX_NEW_TOKENS = 256
 """lm-eval's default where a task sets no limit."""
@@ -39,10 +43,13 @@ class HarnessModel(LM):
 
     def loglikelihood(self, requests: list[Instance], **_: Any) -> list[tuple[float, bool]]:
         """The log-likelihood of each continuation, and whether greedy decoding would write it."""
-        encoded = encode_pairs(self.model, [_pair(request) for request in requests])
-        if encoded.split_apart:
-            self.fit["split_apart"] += encoded.split_apart
-        return self._score(encoded.requests)
+        answers: list[tuple[float, bool]] = []
+        for some in _documents(requests):
+            encoded = encode_pairs(self.model, [_pair(request) for request in some])
+            if encoded.split_apart:
+                self.fit["split_apart"] += encoded.split_apart
+            answers += self._score(encoded.requests, len(answers) / len(requests), len(some) / len(requests))
+        return answers
 
     def loglikelihood_rolling(self, requests: list[Instance], **_: Any) -> list[float]:
         """The log-likelihood of whole texts, in blocks of the model's length."""
@@ -63,8 +70,13 @@ class HarnessModel(LM):
         scored = iter(self._score([window for some in windows for window in some]))
         return [sum(next(scored)[0] for _ in some) for some in windows]
 
-    def _score(self, requests: list[Request]) -> list[tuple[float, bool]]:
-        scores = score_requests(self.model, requests, self.batch_tokens, self.progress)
+    def _score(
+        self, requests: list[Request], before: float = 0.0, share: float = 1.0
+    ) -> list[tuple[float, bool]]:
+        """Score `requests`, which are this share of all, with this share done before them."""
+        progress = self.progress
+        told = None if progress is None else lambda done: progress(before + share * done)
+        scores = score_requests(self.model, requests, self.batch_tokens, told)
         self.fit.update(requests=len(requests), truncated=scores.truncated, tokens_lost=scores.tokens_lost)
         self.work.update(scores.work._asdict())
         return list(zip(scores.values, scores.greedy, strict=True))
@@ -99,6 +111,17 @@ class HarnessModel(LM):
         return [
             postprocess_generated_text(one.text, stop, None) for one, stop in zip(written, stops, strict=True)
         ]
+
+
+def _documents(requests: list[Instance]) -> Iterator[list[Instance]]:
+    """Runs of about AT_ONCE requests; those of one document, which share most, stay together."""
+    start = 0
+    for end in range(1, len(requests) + 1):
+        if end == len(requests) or (
+            end - start >= AT_ONCE and requests[end].doc_id != requests[end - 1].doc_id
+        ):
+            yield requests[start:end]
+            start = end
 
 
 def _pair(request: Instance) -> tuple[Any, Any]:

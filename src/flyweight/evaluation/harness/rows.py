@@ -20,6 +20,10 @@ class Rows:
         self._records = list(records)
         self._made: dict[str, Rows] = {}
 
+    def __deepcopy__(self, _: dict[int, Any]) -> Rows:
+        """Itself: lm-eval copies a task's configuration, and records in it are only read."""
+        return self
+
     @property
     def features(self) -> Mapping[str, Any]:
         """The names of the fields, as keys."""
