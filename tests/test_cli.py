@@ -147,7 +147,7 @@ def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):
     assert code == 0, err  # files that are not there are told, and the rest is measured
     assert "bits per byte over" in out
     assert "not run: hellaswag: there is no folder texts/hellaswag" in out
-    assert "not run: texts: none of ArithMark's files is here" in out
+    assert "not run: arithmark: texts: none of ArithMark's files is here" in out
     code, out, err = run("evaluate", "--compare", "results", "results")
     assert code == 0, err
     assert "arithmark-gen" in out

@@ -114,7 +114,8 @@ def missing_data(wanted: Wanted, settings: Settings) -> str | None:
         return None
     if wanted.task in OWN_TASKS:
         needs = _FILES_OF_OWN.get(wanted.task)
-        return needs(settings.data) if needs is not None and settings.schema is None else None
+        why = needs(settings.data) if needs is not None and settings.schema is None else None
+        return why and f"{wanted.task}: {why}"
     if benchmark is None:
         return f"{wanted.task}: only the hub has its data; leave out --data, or leave out this task."
     return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots or 0)

@@ -35,7 +35,8 @@ class LocalData:
         """Why the benchmark cannot be run with these files; None if it can."""
         benchmark = self.benchmark
         if not self.places:
-            return f"{self.name}: there is no folder {self.folder / self.name} with its files."
+            others = f" (or {', '.join(benchmark.folders)})" if benchmark.folders else ""
+            return f"{self.name}: there is no folder {self.folder / self.name}{others} with its files."
         needed = [benchmark.scored_split]
         if shots and benchmark.shots_split is not None:
             needed.append(benchmark.shots_split)
