@@ -20,8 +20,16 @@ from flyweight.corpus import open_corpus, prepare
 from flyweight.events import read_events
 from flyweight.recipe import Recipe, load_recipe, recipe_from_dict
 from flyweight.training import train
-from flyweight.windtunnel.ratio import open_ratio_study, own_shares, shares_of, with_shares
+from flyweight.windtunnel.ratio import (
+    open_ratio_study,
+    own_shares,
+    response,
+    shares_of,
+    train_stable,
+    with_shares,
+)
 from flyweight.windtunnel.search import search
+from flyweight.windtunnel.trials import Goal, read_outcome
 
 START = round(0.7 * 64 * 4 * 32)
 RATIO = {"sources": ["sums", "talk"], "low": 0.1, "high": 0.8, "trials": 7}
@@ -144,6 +152,51 @@ def test_a_search_from_one_stable_run(texts: Path, mixed: Path, tmp_path: Path, 
     assert weights_at(target, START)["talk"] == pytest.approx(best["shares"]["talk"])
     assert f"by study wing-ratio, trial {best['number']}" in Path("flown.yaml").read_text()
     assert "; was 0.4" in Path("flown.yaml").read_text()
+
+
+def test_the_goal_weighs_errors_beside_bits_per_byte():
+    bits, errors = {"a": 2.0, "b": 1.0}, {"piqa": 0.4}
+    assert Goal().value(bits, {}) == Goal().of_bits(bits) == pytest.approx(1.5)
+    assert Goal({"a": 3.0, "b": 1.0}).of_bits(bits) == pytest.approx(1.75)
+    assert Goal({}, {"piqa": 0.5}).value(bits, errors) == pytest.approx((2 + 1 + 0.2) / 2.5)
+    assert Goal({"a": 1.0}, {"piqa": 1.0}).value(bits, errors) == pytest.approx(1.2)
+    assert Goal({"a": 1.0}, {"piqa": 1.0}).all_weights(bits) == {"a": 1.0, "piqa": 1.0}
+
+
+def test_tasks_that_cannot_judge_are_refused_before_anything_runs(texts: Path, mixed: Path, tmp_path: Path):
+    corpus = open_corpus(mixed)
+    for wrong, message in (
+        ({"tasks": {"arithmark-gem": 1.0}}, "there is no task 'arithmark-gem'"),
+        ({"tasks": {"piqa": 1.0}, "data": str(texts)}, "piqa: there is no folder"),
+        ({"tasks": {"piqa": 1.0}, "data": "nowhere"}, "nowhere is not a folder"),
+    ):
+        with pytest.raises(UserError, match=message):
+            open_ratio_study(ratio_recipe(texts, **wrong), corpus, tmp_path / "study")
+    assert not (tmp_path / "study").exists()
+    with pytest.raises(UserError, match=r"tunnel\.ratio"):
+        ratio_recipe(texts, tasks={"arithmark-gen": -1})
+
+
+@pytest.mark.slow
+def test_branches_are_judged_by_tasks_as_well(texts: Path, mixed: Path, tmp_path: Path):
+    recipe = ratio_recipe(texts, tasks={"arithmark-gen": 0.5}, items=20)
+    study = open_ratio_study(recipe, open_corpus(mixed), tmp_path / "study")
+    train_stable(study, mixed)
+    (candidate,) = search(study, mixed)
+    trials = study.load().get_trials(deepcopy=False)
+    for trial in trials:
+        outcome = read_outcome(study.trial_folder(trial.number))
+        assert outcome is not None
+        assert 0 <= outcome.errors["arithmark-gen"] <= 1
+        expected = (sum(outcome.bits_per_byte.values()) + 0.5 * outcome.errors["arithmark-gen"]) / 4.5
+        assert trial.value == outcome.objective == pytest.approx(expected)
+    assert candidate.mean >= min(trial.value for trial in trials)
+    found = response(study, trials)
+    assert found is not None
+    assert found.losses[-1] == "arithmark-gen"
+    assert found.weights.tolist() == pytest.approx([*[1 / 4.5] * 4, 0.5 / 4.5])
+    with pytest.raises(UserError, match=r"this study was made otherwise .*ratio\.tasks"):
+        open_ratio_study(ratio_recipe(texts), open_corpus(mixed), tmp_path / "study")
 
 
 @pytest.mark.slow

@@ -249,18 +249,18 @@ def ratio(
     }
     path = write_result(found, candidates, more)
     if fitted is not None:
-        figure = response_figure(fitted, found.name)
-        write_figure(figure, found.folder / "response.png", "Bits per byte over the share in the decay")
+        figure = response_figure(fitted, found.name, found.goal.unit)
+        write_figure(figure, found.folder / "response.png", "The losses over the share in the decay")
     if as_json:
         print(path.read_text())
         return
     for line in candidate_lines(found, candidates):
         print(line)
     shares = ", ".join(f"{name} {share:.4g}" for name, share in own.values.items())
-    came_to = "a seed diverged" if own.diverged else f"{own.mean:.4f} bits per byte"
+    came_to = "a seed diverged" if own.diverged else f"{own.mean:.4f} {found.goal.unit}"
     spread = "" if own.spread is None else f" ± {own.spread:.4f} over {len(own.objectives)} seeds"
     print(f"the recipe's own shares: {came_to}{spread}: {shares}")
-    for line in [] if fitted is None else response_lines(fitted):
+    for line in [] if fitted is None else response_lines(fitted, found.goal.unit):
         print(line)
     if not candidates:
         print("every trial diverged; search where the rates are lower.")

@@ -100,6 +100,13 @@ class Ratio(Frozen):
     """Branches in all."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Weights of the sources' bits per byte in the objective; `tunnel.weights` where left out."""
+    tasks: dict[str, float] = Field(default_factory=dict)
+    """Weights of tasks in the objective: of 1 less the score, beside the sources' weights (1 each where left out).
+    Names as in `evaluation.benchmarks`."""
+    items: PositiveInt = 200
+    """At most this many items of each subset of these tasks."""
+    data: str | None = None
+    """Folder with the tasks' local files; the hub when left out."""
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -108,6 +115,7 @@ class Ratio(Frozen):
         if self.low >= self.high:
             raise ValueError(f"shares go from {self.low:g} to {self.high:g}; expected low below high")
         _check_weights(self.weights)
+        _check_weights(self.tasks)
         return self
 
 

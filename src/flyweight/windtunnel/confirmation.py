@@ -145,7 +145,7 @@ def run_seeds(
         Job(f"seed-{seed}", on_few_threads(recipe(seed), workers), study.start(seed))
         for seed in range(study.tunnel.seeds)
     ]
-    outcomes = run_jobs(jobs, corpus, folder, workers=workers, weights=study.tunnel.weights)
+    outcomes = run_jobs(jobs, corpus, folder, workers=workers, goal=study.goal)
     objectives = [outcomes[job.name].objective for job in jobs]
     kept = tuple(value for value in objectives if value is not None)
     return Candidate(number, values, kept, len(objectives) - len(kept))
@@ -185,9 +185,7 @@ def _work(study: Study, corpus: Path, jobs: Sequence[Job]) -> None:
             with held(folder) as free:
                 if not free:
                     continue
-                outcome = run_trial(
-                    job.recipe, opened, folder, weights=study.tunnel.weights, start_from=job.start_from
-                )
+                outcome = run_trial(job.recipe, opened, folder, goal=study.goal, start_from=job.start_from)
                 if outcome is None:
                     raise Stopped("stopped")
                 _put_on_record(record, job, outcome)

@@ -71,8 +71,8 @@ def scaling_figure(found: Scaling, title: str = "") -> Figure:
     )  # fmt: skip
 
 
-def response_figure(found: Response, title: str = "") -> Figure:
-    """Objective and bits per byte of each source over the total share; the best share with its interval.
+def response_figure(found: Response, title: str = "", unit: str = "bits per byte") -> Figure:
+    """Objective and losses on each source and task over the total share; the best share with its interval.
 
     The curve is split as the best mixture; branches that are split otherwise lie off it for that reason too.
     """
@@ -88,7 +88,7 @@ def response_figure(found: Response, title: str = "") -> Figure:
         best = (float(found.best.sum()), found.best_low, found.best_high) if name == "objective" else None
         panels.append(FittedPanel(name, [Fitted("branches", places, values[:, column], curve)], best))
     return fitted(
-        panels, x_label=f"share of {' + '.join(found.sources)}", y_label="bits per byte", title=title,
+        panels, x_label=f"share of {' + '.join(found.sources)}", y_label=unit, title=title,
         x_written=lambda share: f"{share:.0%}",
     )  # fmt: skip
 

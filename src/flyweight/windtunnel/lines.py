@@ -63,12 +63,12 @@ def candidate_lines(study: Study, candidates: list[Candidate]) -> list[str]:
         values = ", ".join(f"{key} {value:.4g}" for key, value in study.shown(candidate.values).items())
         seeds = f" over {len(candidate.objectives)} seeds"
         spread = "" if candidate.spread is None else f" ± {candidate.spread:.4f}{seeds}"
-        lines.append(f"trial {candidate.number}: {candidate.mean:.4f} bits per byte{spread}: {values}")
+        lines.append(f"trial {candidate.number}: {candidate.mean:.4f} {study.goal.unit}{spread}: {values}")
     return lines
 
 
-def response_lines(found: Response) -> list[str]:
-    """What the fit of a ratio search says."""
+def response_lines(found: Response, unit: str = "bits per byte") -> list[str]:
+    """What the fit of a ratio search says; values of the objective are in `unit`."""
     objective = found.along(found.best.sum()[None])[:, 0, -1]
     split = ", ".join(f"{name} {share:.1%}" for name, share in zip(found.sources, found.best, strict=True))
     edge = [
@@ -79,6 +79,6 @@ def response_lines(found: Response) -> list[str]:
     return [
         f"by the fit over {len(found.points)} branches (off by {found.residual:.4f}, root mean square) the best share "
         f"is {found.best.sum():.1%} ({found.best_low:.1%} to {found.best_high:.1%}): {split}; {objective[0]:.4f} "
-        f"bits per byte ({objective[1]:.4f} to {objective[2]:.4f})"
+        f"{unit} ({objective[1]:.4f} to {objective[2]:.4f})"
         + (f"; that is {edge[0]} that was tried: the best may lie beyond" if edge else "")
     ]

@@ -1,4 +1,4 @@
-"""How bits per byte of each source answer to the shares of a mixture, from branches that were trained with some.
+"""How losses on sources and on tasks answer to the shares of a mixture, from branches that were trained with some.
 
 The loss of source i is fitted as c_i + exp(k_i + sum_j t_ij q_j), with q_j the share of source j: the data mixing law
 of arXiv 2403.16952. Sums of such terms are convex in the shares, so that there is one best mixture.
@@ -40,7 +40,7 @@ class Response:
     sources: tuple[str, ...]
     """Whose shares were varied."""
     losses: tuple[str, ...]
-    """Sources whose bits per byte were measured."""
+    """Sources whose bits per byte were measured, then tasks whose errors were."""
     weights: np.ndarray
     """Of the losses in the objective, adding up to 1: (D,)."""
     law: Law
@@ -59,7 +59,7 @@ class Response:
 
     @property
     def residual(self) -> float:
-        """Root mean square of measured less fitted objective, in bits per byte."""
+        """Root mean square of measured less fitted objective."""
         off = (self.measured - self.law.losses(self.points)) @ self.weights
         return float(np.sqrt(np.mean(off**2)))
 
@@ -84,7 +84,7 @@ class Response:
             "branches": [
                 {
                     "shares": dict(zip(self.sources, shares, strict=True)),
-                    "bits_per_byte": dict(zip(self.losses, values, strict=True)),
+                    "losses": dict(zip(self.losses, values, strict=True)),
                 }
                 for shares, values in zip(self.points.tolist(), self.measured.tolist(), strict=True)
             ],
@@ -119,7 +119,7 @@ def least_points(sources: int) -> int:
 def fit_response(
     sources: Sequence[str],
     shares: Sequence[Mapping[str, float]],
-    bits_per_byte: Sequence[Mapping[str, float]],
+    measured: Sequence[Mapping[str, float]],
     weights: Mapping[str, float],
     limits: tuple[float, float],
     *,
@@ -130,8 +130,8 @@ def fit_response(
     Args:
         sources: whose shares were varied.
         shares: of each branch, by source.
-        bits_per_byte: of each branch, by source.
-        weights: of the sources' bits per byte in the objective; all alike where there are none.
+        measured: losses of each branch, by source or task.
+        weights: of these in the objective; all alike where there are none.
         limits: the least and largest total share to look for the best one in.
         resamples: fits to branches drawn again with replacement.
 
@@ -143,24 +143,24 @@ def fit_response(
             f"a response over {len(sources)} sources needs {least_points(len(sources))} branches at least; "
             f"{len(shares)} are complete."
         )
-    losses = tuple(bits_per_byte[0])
+    losses = tuple(measured[0])
     points = np.array([[one[name] for name in sources] for one in shares])
-    measured = np.array([[one[name] for name in losses] for one in bits_per_byte])
+    values = np.array([[one[name] for name in losses] for one in measured])
     weighed = np.array([(weights or dict.fromkeys(losses, 1.0)).get(name, 0.0) for name in losses])
     weighed = weighed / weighed.sum()
-    law = _fit(points, measured)
+    law = _fit(points, values)
     best = _best(law, weighed, limits)
     random = np.random.default_rng(derive_seed(0, "tunnel", "mixing law"))
     drawn = []
     while len(drawn) < resamples:
         chosen = random.integers(0, len(points), len(points))
         if len(np.unique(chosen)) >= least_points(len(sources)):
-            drawn.append(_fit(points[chosen], measured[chosen], law))
+            drawn.append(_fit(points[chosen], values[chosen], law))
     totals = [_best(one, weighed, limits, best).sum() for one in drawn]
     low, high = np.percentile(totals, [5, 95])
     total = float(best.sum())
     return Response(
-        tuple(sources), losses, weighed, law, tuple(drawn), limits, points, measured, best, min(total, float(low)),
+        tuple(sources), losses, weighed, law, tuple(drawn), limits, points, values, best, min(total, float(low)),
         max(total, float(high)),
     )  # fmt: skip
 
@@ -185,7 +185,7 @@ def _starts(points: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
     found = []
     for below in (0.01, 0.1, 0.5):
         floor = (1 - below) * values.min()
-        rest = np.log(values - floor)
+        rest = np.log(np.maximum(values - floor, 1e-12))  # a task may be all right
         line, *_ = np.linalg.lstsq(np.column_stack([np.ones(len(points)), points]), rest, rcond=None)
         found.append(np.array([floor, *line]))
     return found
@@ -202,7 +202,7 @@ def _fit_one(points: np.ndarray, values: np.ndarray, starts: Sequence[np.ndarray
         return np.concatenate([residuals(x), 1e-4 * x[1:]])
 
     size = points.shape[1]
-    bounds = ([0.0, *[-50.0] * (size + 1)], [values.min(), *[50.0] * (size + 1)])
+    bounds = ([0.0, *[-50.0] * (size + 1)], [max(values.min(), 1e-9), *[50.0] * (size + 1)])
     found = [least_squares(penalised, np.clip(start, *bounds), bounds=bounds) for start in starts]
     return min(found, key=lambda one: one.cost).x
 

@@ -17,12 +17,14 @@ import numpy as np
 from flyweight.base import UserError
 from flyweight.corpus import OpenCorpus
 from flyweight.inference import find_checkpoint, read_checkpoint_recipe, read_state
-from flyweight.recipe import Knob, Ratio, Recipe, identity_hash, recipe_from_dict
+from flyweight.recipe import Benchmarks, Knob, Ratio, Recipe, identity_hash, recipe_from_dict
+from flyweight.training.benchmarks import check_benchmarks
 from flyweight.windtunnel.branches import decay_start, stable_run
 from flyweight.windtunnel.confirmation import Candidate, run_seeds
 from flyweight.windtunnel.mixing_law import Response, fit_response, least_points
 from flyweight.windtunnel.proxy import proxy_recipe
 from flyweight.windtunnel.study import Study, keep_to
+from flyweight.windtunnel.trials import Goal
 from flyweight.windtunnel.workers import Job, run_jobs
 
 if TYPE_CHECKING:
@@ -64,6 +66,13 @@ class RatioStudy(Study):
         """The proxy with the shares that these values mean, and with another seed for all but 0."""
         changed = with_shares(self.proxy, shares_of(values, self.ratio.sources))
         return changed.model_copy(update={"seed": self.proxy.seed + seed})
+
+    @property
+    def goal(self) -> Goal:
+        """Bits per byte, and the errors of tasks that the recipe names."""
+        ratio = self.ratio
+        tasks = Benchmarks(tasks=tuple(ratio.tasks), items=ratio.items, data=ratio.data)
+        return Goal(self.tunnel.weights, ratio.tasks, tasks)
 
     @property
     def shown_keys(self) -> list[str]:
@@ -172,7 +181,8 @@ def open_ratio_study(
             "weights": ratio.weights or recipe.tunnel.weights,
         }
     )  # fmt: skip
-    more: dict[str, Any] = {"ratio": ratio.model_dump(mode="json", exclude={"trials"})}
+    left_out = {"trials", "data"} | (set() if ratio.tasks else {"tasks", "items"})
+    more: dict[str, Any] = {"ratio": ratio.model_dump(mode="json", exclude=left_out)}
     stable: tuple[Job, ...] = ()
     own_run, clock = "", 0
     if start_from is None:
@@ -187,6 +197,7 @@ def open_ratio_study(
         more["from"] = f"{identity_hash(read_checkpoint_recipe(checkpoint))}@{clock}"
     study = RatioStudy(folder, base, tunnel, storage, stable=stable, own_run=own_run, begin=clock)
     with_shares(base, dict.fromkeys(ratio.sources, ratio.high / len(ratio.sources)))  # so that it is told now
+    _check_tasks(study)
     keep_to(study, corpus, more)
     return study
 
@@ -198,7 +209,7 @@ def train_stable(study: RatioStudy, corpus: Path, *, workers: int = 1) -> None:
         Stopped: a signal came.
         UserError: one diverged.
     """
-    outcomes = run_jobs(study.stable, corpus, study.folder, workers=workers, weights=study.tunnel.weights)
+    outcomes = run_jobs(study.stable, corpus, study.folder, workers=workers, goal=Goal(study.tunnel.weights))
     for outcome in outcomes.values():
         if outcome.objective is None:
             raise UserError(
@@ -226,11 +237,14 @@ def response(study: RatioStudy, trials: Sequence[optuna.trial.FrozenTrial]) -> R
     ]
     if len(complete) < least_points(len(study.ratio.sources)):
         return None
+    losses = [
+        {**trial.user_attrs["bits_per_byte"], **trial.user_attrs.get("errors", {})} for trial in complete
+    ]
     return fit_response(
         study.ratio.sources,
         [study.shown(trial.params) for trial in complete],
-        [trial.user_attrs["bits_per_byte"] for trial in complete],
-        study.tunnel.weights,
+        losses,
+        study.goal.all_weights(complete[0].user_attrs["bits_per_byte"]),
         (study.ratio.low, study.ratio.high),
     )
 
@@ -244,6 +258,20 @@ def _clock_of(checkpoint: Path, decay: int) -> int:
             f"earlier one with RUN@TOKENS."
         )
     return clock
+
+
+def _check_tasks(study: RatioStudy) -> None:
+    """Whether the tasks of the objective can be measured, before hours are spent on what they are to judge.
+
+    Raises:
+        UserError: they cannot, or one is called like a source.
+    """
+    if both := sorted(set(study.ratio.tasks) & set(study.proxy.sources)):
+        raise UserError(
+            f"tunnel.ratio.tasks: {both[0]!r} is the name of a source as well; rename the source."
+        )
+    evaluation = study.proxy.evaluation.model_copy(update={"benchmarks": study.goal.benchmarks})
+    check_benchmarks(study.proxy.model_copy(update={"evaluation": evaluation}))
 
 
 def _space(ratio: Ratio) -> dict[str, Knob]:

@@ -14,7 +14,7 @@ from flyweight.model import matrix_parameters, parameter_counts
 from flyweight.recipe import Recipe, identity
 from flyweight.windtunnel.branches import Tree, tokens_of_tree, tree
 from flyweight.windtunnel.scaling_law import Fit, Measured, fit_law
-from flyweight.windtunnel.trials import Outcome, measured_on
+from flyweight.windtunnel.trials import Goal, Outcome, measured_on
 from flyweight.windtunnel.widths import sized
 from flyweight.windtunnel.workers import keep_to_plan, run_jobs
 
@@ -164,13 +164,13 @@ def run_scaling(
     keep_to_plan(folder / BEGUN_FILE, about, "this ladder of runs")
     stable = [one.stable for one in planned.values()]
     branches = [branch for one in planned.values() for branch in one.branches]
-    weights = recipe.tunnel.weights
+    goal = Goal(recipe.tunnel.weights)
     trunks = run_jobs(
         stable,
         corpus,
         runs,
         workers=workers,
-        weights=weights,
+        goal=goal,
         until=until,
         progress=lambda done: progress(len(done)),
     )
@@ -180,7 +180,7 @@ def run_scaling(
                 f"{name} diverged ({outcome.reason}); lower training.learning_rate, in another folder."
             )
     outcomes = run_jobs(
-        branches, corpus, runs, workers=workers, weights=weights, until=until,
+        branches, corpus, runs, workers=workers, goal=goal, until=until,
         progress=lambda done: progress(len(stable) + len(done)),
     )  # fmt: skip
     found = {size: [] for size in (*ladder.sizes, *ladder.held_out)}

@@ -199,7 +199,7 @@ def _run(
             recipe,
             corpus,
             folder,
-            weights=study.tunnel.weights,
+            goal=study.goal,
             rungs=study.tunnel.rungs,
             judge=judge,
             start_from=study.start(),
@@ -216,6 +216,7 @@ def _tell(
     trial.set_user_attr("tokens", outcome.clock - study.begin)
     trial.set_user_attr("seconds", outcome.seconds)
     trial.set_user_attr("bits_per_byte", outcome.bits_per_byte)
+    trial.set_user_attr("errors", outcome.errors)
     if outcome.state == "complete":
         record.tell(trial, outcome.objective, skip_if_finished=True)
         return

@@ -20,7 +20,7 @@ from flyweight.recipe import Knob, Recipe, Tunnel, identity
 from flyweight.windtunnel.database import database_errors, open_database
 from flyweight.windtunnel.proxy import proxy_recipe, with_values
 from flyweight.windtunnel.samplers import make_sampler
-from flyweight.windtunnel.trials import check_weights, measured_on
+from flyweight.windtunnel.trials import Goal, check_weights, measured_on
 
 if TYPE_CHECKING:
     import optuna
@@ -65,6 +65,11 @@ class Study:
     def start(self, seed: int = 0) -> str | None:
         """RUN@TOKENS that trials of this seed start from; None: from the beginning."""
         return None
+
+    @property
+    def goal(self) -> Goal:
+        """What trials are judged by."""
+        return Goal(self.tunnel.weights)
 
     @property
     def shown_keys(self) -> list[str]:

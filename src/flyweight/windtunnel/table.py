@@ -88,7 +88,9 @@ class TrialsTable:
             table.add_column(
                 name.replace("_", " "), justify="right", overflow="fold", min_width=KNOB_WIDTH - 2
             )
-        table.add_column("bits per byte", justify="right", min_width=7)
+        table.add_column(
+            "objective" if self.study.goal.tasks else "bits per byte", justify="right", min_width=7
+        )
         table.add_column("", overflow="ellipsis", no_wrap=True)
         rows = max(2, min(SHOWN, self._console.height - BESIDE_ROWS))
         best = self._ranked()[: rows // 2]
@@ -153,7 +155,9 @@ class TrialsTable:
         shown = self._shown(trial)
         values = ", ".join(f"{name} {shown[key]:.4g}" for key, name in self._names.items() if key in shown)
         value, state = _reached(trial), self._state(trial)
-        came_to = [text for text in (state, "" if value is None else f"{value:.4f} bits per byte") if text]
+        came_to = [
+            text for text in (state, "" if value is None else f"{value:.4f} {self.study.goal.unit}") if text
+        ]
         return f"trial {trial.number}: {' at '.join(came_to)}: {values}"
 
     def _shown(self, trial: optuna.trial.FrozenTrial) -> dict[str, float]:

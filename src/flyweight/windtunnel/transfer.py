@@ -23,7 +23,7 @@ from flyweight.corpus import open_corpus
 from flyweight.model import parameter_counts
 from flyweight.recipe import Recipe, identity
 from flyweight.windtunnel.proxy import shortened, with_values
-from flyweight.windtunnel.trials import Outcome, measured_on
+from flyweight.windtunnel.trials import Goal, Outcome, measured_on
 from flyweight.windtunnel.widths import sized
 from flyweight.windtunnel.workers import Job, keep_to_plan, on_few_threads, run_jobs
 
@@ -266,7 +266,7 @@ def run_transfer(
         corpus,
         folder / "runs",
         workers=workers,
-        weights=recipe.tunnel.weights,
+        goal=Goal(recipe.tunnel.weights),
         until=until,
         progress=progress,
     )

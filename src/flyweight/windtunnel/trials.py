@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from flyweight.base import UserError, read_json, write_json
 from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Schedule
+from flyweight.evaluation.comparison import is_lower_better
 from flyweight.events import read_events, run_spent
 from flyweight.inference import layout
 from flyweight.recipe import Benchmarks, Recipe, identity_hash
@@ -23,6 +24,38 @@ Judge = Callable[[int, float], bool]
 
 
 @dataclass(frozen=True)
+class Goal:
+    """What trials are judged by: a weighted mean of losses, the lower the better."""
+
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """Of the sources' bits per byte; 1 each where there are none."""
+    tasks: Mapping[str, float] = field(default_factory=dict)
+    """Of the tasks' errors, beside them."""
+    benchmarks: Benchmarks = field(default_factory=Benchmarks)
+    """How the tasks are measured."""
+
+    @property
+    def unit(self) -> str:
+        """What a value of it is, for people."""
+        return "bits per byte and errors of tasks" if self.tasks else "bits per byte"
+
+    def of_bits(self, bits_per_byte: Mapping[str, float]) -> float:
+        """The weighted mean of the sources' bits per byte alone: what can be known on the way."""
+        weights = self.weights or dict.fromkeys(bits_per_byte, 1.0)
+        return sum(bits_per_byte[name] * weight for name, weight in weights.items()) / sum(weights.values())
+
+    def value(self, bits_per_byte: Mapping[str, float], errors: Mapping[str, float]) -> float:
+        """The weighted mean of all losses."""
+        weights = self.all_weights(bits_per_byte)
+        losses = {**bits_per_byte, **errors}
+        return sum(losses[name] * weight for name, weight in weights.items()) / sum(weights.values())
+
+    def all_weights(self, sources: Iterable[str]) -> dict[str, float]:
+        """Of sources and tasks together."""
+        return {**(self.weights or dict.fromkeys(sources, 1.0)), **self.tasks}
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a trial came to."""
 
@@ -31,7 +64,8 @@ class Outcome:
     clock: int
     """Tokens that it was trained on."""
     objective: float | None
-    """Weighted mean of bits per byte over the sources' held-out text at that clock; None where it diverged."""
+    """The goal's value at that clock: bits per byte of the sources' held-out text, and errors of tasks where the goal
+    has some; None where it diverged."""
     bits_per_byte: dict[str, float]
     """By source, at that clock."""
     before: dict[str, float]
@@ -41,12 +75,8 @@ class Outcome:
     """Over all attempts."""
     reason: str = ""
     """Of a trial that diverged."""
-
-
-def objective(bits_per_byte: Mapping[str, float], weights: Mapping[str, float]) -> float:
-    """The weighted mean over sources; all alike where there are no weights."""
-    chosen = weights or dict.fromkeys(bits_per_byte, 1.0)
-    return sum(bits_per_byte[name] * weight for name, weight in chosen.items()) / sum(chosen.values())
+    errors: dict[str, float] = field(default_factory=dict)
+    """By task: 1 less the score that tables quote, or what is there in place of a score, of which less is better."""
 
 
 def check_weights(weights: Mapping[str, float], corpus: OpenCorpus) -> None:
@@ -80,7 +110,7 @@ def run_trial(
     corpus: OpenCorpus,
     folder: Path,
     *,
-    weights: Mapping[str, float] | None = None,
+    goal: Goal | None = None,
     rungs: int = 1,
     judge: Judge | None = None,
     start_from: str | None = None,
@@ -92,7 +122,7 @@ def run_trial(
         recipe: what to train.
         corpus: its token shards.
         folder: the trial's run folder.
-        weights: of the sources in the objective.
+        goal: what it is judged by; all sources alike where left out.
         rungs: equal parts of the run; `judge` is asked after each but the last.
         judge: whether the trial ends there.
         start_from: RUN@TOKENS of another run.
@@ -102,14 +132,15 @@ def run_trial(
         What it came to; None where a signal ended the attempt.
 
     Raises:
-        UserError: the folder holds a trial of another recipe, or another process works on it.
+        UserError: the folder holds a trial of another recipe, another process works on it, or a task of the goal
+            could not be measured.
     """
     if (known := read_outcome(folder)) is not None:
         if known.recipe_hash != identity_hash(recipe):
             raise UserError(f"{folder}: this trial was run with another recipe; name a new study.")
         return known
-    recipe = _watched(recipe, rungs)
-    weights = weights or {}
+    goal = goal or Goal()
+    recipe = _watched(recipe, rungs, goal)
     state, reason, clock = "complete", "", 0
     try:
         for stop in (*_stops(recipe, rungs if judge else 1), None):
@@ -120,14 +151,14 @@ def run_trial(
             if stop is None or clock < stop:
                 return None
             bits = _validations(folder)[-1]["bits_per_byte"]
-            if not math.isfinite(objective(bits, weights)):
+            if not math.isfinite(goal.of_bits(bits)):
                 raise Diverged("bits per byte are not finite")
-            if judge is not None and judge(clock, objective(bits, weights)):
+            if judge is not None and judge(clock, goal.of_bits(bits)):
                 state = "pruned"
                 break
     except Diverged as error:
         state, reason = "diverged", str(error)
-    outcome = _outcome(folder, recipe, weights, state, clock, reason, begins=start_from is None)
+    outcome = _outcome(folder, recipe, goal, state, clock, reason, begins=start_from is None)
     write_json(folder / OUTCOME_FILE, asdict(outcome))
     if not keep_weights:
         shutil.rmtree(folder / layout.CHECKPOINTS_FOLDER, ignore_errors=True)
@@ -137,7 +168,7 @@ def run_trial(
 def _outcome(
     folder: Path,
     recipe: Recipe,
-    weights: Mapping[str, float],
+    goal: Goal,
     state: str,
     clock: int,
     reason: str,
@@ -148,10 +179,13 @@ def _outcome(
     before = validations[0]["bits_per_byte"] if validations else {}
     last = validations[-1] if validations else {"bits_per_byte": {}, "clock": 0}
     bits = last["bits_per_byte"]
-    value = objective(bits, weights) if bits else math.nan
-    limit = objective(before, weights) if begins and before else math.inf
+    value = goal.of_bits(bits) if bits else math.nan
+    limit = goal.of_bits(before) if begins and before else math.inf
     if state != "diverged" and not value < limit:  # not a number is not smaller either
         state, reason = "diverged", f"bits per byte are {value:.4g}, no better than before the first step"
+    errors = _errors(folder, goal) if state == "complete" else {}
+    if state == "complete":
+        value = goal.value(bits, errors)
     return Outcome(
         state=state,
         clock=clock or int(last["clock"]),
@@ -161,17 +195,34 @@ def _outcome(
         recipe_hash=identity_hash(recipe),
         seconds=spent.seconds if (spent := run_spent(folder)) else 0.0,
         reason=reason,
+        errors=errors,
     )
+
+
+def _errors(folder: Path, goal: Goal) -> dict[str, float]:
+    """What the tasks of the goal came to at the run's end."""
+    if not goal.tasks:
+        return {}
+    events = list(read_events(folder))
+    found = [event for event in events if event["kind"] == "evaluated"]
+    scores: Mapping[str, float] = found[-1]["scores"] if found else {}
+    if missing := [name for name in goal.tasks if name not in scores]:
+        told = [
+            event["text"] for event in events if event["kind"] == "notice" and "measured" in event["text"]
+        ]
+        raise UserError(f"{folder}: {missing[0]} has no score to judge this trial by: {'; '.join(told[-1:])}")
+    metrics = found[-1]["metrics"]
+    return {name: scores[name] if is_lower_better(metrics[name]) else 1 - scores[name] for name in goal.tasks}
 
 
 def _validations(folder: Path) -> list[dict]:
     return [event for event in read_events(folder) if event["kind"] == "validated"]
 
 
-def _watched(recipe: Recipe, rungs: int) -> Recipe:
-    """The recipe with a validation at each rung, and no tasks on the way: a trial is known by its bits per byte."""
+def _watched(recipe: Recipe, rungs: int, goal: Goal) -> Recipe:
+    """The recipe with a validation at each rung, and at its end the tasks of the goal instead of its own."""
     every = -(-recipe.training.tokens // rungs) if rungs > 1 else 0
-    evaluation = recipe.evaluation.model_copy(update={"every": every, "benchmarks": Benchmarks()})
+    evaluation = recipe.evaluation.model_copy(update={"every": every, "benchmarks": goal.benchmarks})
     return recipe.model_copy(update={"evaluation": evaluation})
 
 

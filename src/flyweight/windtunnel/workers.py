@@ -10,7 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from flyweight.base import Busy, UserError, exclusive, read_json, write_json
 from flyweight.corpus import open_corpus
 from flyweight.recipe import Recipe, identity_hash
-from flyweight.windtunnel.trials import Outcome, read_outcome, run_trial
+from flyweight.windtunnel.trials import Goal, Outcome, read_outcome, run_trial
 
 POLL_SECONDS = 0.5
 """Between two looks at the workers."""
@@ -78,7 +78,7 @@ def run_jobs(
     folder: Path,
     *,
     workers: int = 1,
-    weights: Mapping[str, float] | None = None,
+    goal: Goal | None = None,
     until: float | None = None,
     progress: Callable[[dict[str, Outcome]], None] = lambda done: None,
 ) -> dict[str, Outcome]:
@@ -92,7 +92,7 @@ def run_jobs(
         corpus: folder of the token shards.
         folder: where each trial has a folder.
         workers: processes.
-        weights: of the sources in the objective.
+        goal: what they are judged by.
         until: begin no trial after this time, in seconds since the epoch.
         progress: told of finished trials, now and then.
 
@@ -114,7 +114,7 @@ def run_jobs(
         left = len(jobs) - len(finished)
         work_together(
             _take_jobs,
-            (list(jobs), corpus, folder, dict(weights or {}), until),
+            (list(jobs), corpus, folder, goal, until),
             min(workers, left),
             lambda: progress(done()),
         )
@@ -125,7 +125,7 @@ def run_jobs(
 
 
 def _take_jobs(
-    jobs: Sequence[Job], corpus: Path, folder: Path, weights: Mapping[str, float], until: float | None
+    jobs: Sequence[Job], corpus: Path, folder: Path, goal: Goal | None, until: float | None
 ) -> None:
     """What a worker does: each job that nobody has finished or is at."""
     opened = open_corpus(corpus)
@@ -138,7 +138,7 @@ def _take_jobs(
             if not free:
                 continue
             outcome = run_trial(
-                job.recipe, opened, folder / job.name, weights=weights, start_from=job.start_from,
+                job.recipe, opened, folder / job.name, goal=goal, start_from=job.start_from,
                 keep_weights=job.keep_weights,
             )  # fmt: skip
         if outcome is None:
