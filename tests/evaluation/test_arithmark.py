@@ -94,7 +94,7 @@ def test_items_survive_a_file(form: Form, tmp_path: Path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_rule_that_does_not_calculate_finds_the_answer(form: Form):
+def test_neither_size_nor_place_nor_length_tells_the_answer(form: Form):
     questions = [question_of(item, form) for item in generate_items(form, seed=0, per_operands=200)]
     allowed = 4 * (0.25 * 0.75 / len(questions)) ** 0.5
     for rank in range(4):  # always take the smallest number, the second smallest, ...

@@ -66,6 +66,10 @@ def balanced_options(problem: Problem, rng: random.Random) -> list[str]:
     drawn freely the right answer is the second smallest of four in two items of five: more than
     chance, without any arithmetic. Here the rank of the right answer is drawn first, and the wrong
     ones to fit it (as far as numbers below a small answer go).
+
+    Wrong options are made from the right one, so that of the four it is the one most like the others: whoever may
+    compare options finds it so in two items of three. A score looks at one option at a time and cannot; do not show
+    the options together, as for letters to choose from.
     """
     right = problem.answer
     wrong = {option for _ in range(_DRAWS) for option in distractors(problem, rng)} - {right}
