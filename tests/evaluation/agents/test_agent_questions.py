@@ -246,6 +246,10 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, task_of: TaskOf):
         ("[]", "no items in this file"),
         ('[{"question": "q", "answer": "a"}]', "item 1: no paragraphs; expected the distractor set"),
         ('[{"question": "q", "answer": "a", "context": [["t"]]}]', "item 1: no paragraphs"),
+        (
+            '[{"question": "q", "answer": "a", "context": [["t", ["s"]], ["u", "no list"]]}]',
+            "item 1: no paragraphs",
+        ),
         ('[{"question": "q", "context": [["t", ["s"]]]}]', "item 1: expected a text under 'answer'"),
         ("[3]", "item 1: no paragraphs"),
     ):

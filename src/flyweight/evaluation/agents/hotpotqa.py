@@ -124,6 +124,8 @@ def _question(number: int, item: Any, corpus: ClosedCorpus, layout: Layout, file
 def _paragraphs(file: Path, number: int, item: Any) -> ClosedCorpus:
     context = item.get("context") if isinstance(item, dict) else None
     try:
+        if any(isinstance(sentences, str) for _, sentences in context or ()):
+            raise TypeError("a text would come apart into its letters")
         articles = [
             Article(str(title), tuple(sentence.strip() for sentence in sentences if sentence.strip()))
             for title, sentences in context or ()
