@@ -247,8 +247,19 @@ def test_the_hub_is_asked_for_the_pinned_commits(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        (
+            '{"ctx": "1 + 1 =", "endings": [" 2"], "label": 0, "metadata": {"operator_count": 1}}',
+            "expected two or more",
+        ),
+        (
+            '{"ctx": "1 + 1 =", "endings": [" 2", " 3"], "label": 0.5, "metadata": {"operator_count": 1}}',
+            "label 0.5; expected a whole number",
+        ),
         ('{"ctx": "1 + 1 ="}', r"item 1: not an ArithMark v2 item: 'metadata' is missing"),
-        ('{"ctx": "1 =", "endings": [" 1"], "label": 4, "metadata": {"operator_count": 1}}', "label 4 of 1"),
+        (
+            '{"ctx": "1 =", "endings": [" 1", " 2"], "label": 4, "metadata": {"operator_count": 1}}',
+            "label 4 of 2",
+        ),
         ('{"ctx": "1 =", "endings": [" 1", " "], "label": 0, "metadata": {"operator_count": 1}}', "empty"),
         (
             '{"ctx": "1 =", "endings": [" 1"], "label": "x", "metadata": {"operator_count": 1}}',

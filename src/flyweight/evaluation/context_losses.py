@@ -58,12 +58,12 @@ def position_losses(
     Raises:
         UserError: fewer than FEWEST_WINDOWS windows, or a length that the model cannot take.
     """
-    length = length or model.max_length
+    length = model.max_length if length is None else length
     if length < SHORTEST:
         raise UserError(f"windows of {length} tokens say nothing about context; expected {SHORTEST} or more.")
     pieces = [document.text + SEPARATOR for document in texts.documents[:-1]] + [texts.documents[-1].text]
     tokens = np.array([token for part in model.tokenizer.encode_batch(pieces) for token in part], np.int64)
-    count = min(len(tokens) // length, max_windows or len(tokens))
+    count = min(len(tokens) // length, len(tokens) if max_windows is None else max_windows)
     if count < FEWEST_WINDOWS:
         raise UserError(
             f"{', '.join(texts.files)}: {len(tokens):,} tokens make {count} windows of {length:,} tokens; expected "

@@ -136,21 +136,31 @@ def question_of(item: Item, form: Form) -> Question:
             raise ValueError(f"options is {str(options)[:60]}; expected a list of numbers")
         endings = [f" {option}" for option in options]
         question = Question(
-            item["expression"], endings, int(item["answer_index"]), int(item["n_operands"]), None
+            item["expression"], endings, _label(item["answer_index"]), int(item["n_operands"]), None
         )
     else:
         operands = None if form == "v3" else int(item["metadata"]["operator_count"]) + 1
         category = str(item["activity_label"]) if form == "v3" else None
         difficulty = None if form == "v3" else item["metadata"].get("difficulty")
-        # The published v2 has the label as text in some rows.
         if not isinstance(item["endings"], list):  # a text would come apart into its letters
             raise ValueError(f"endings is {str(item['endings'])[:60]!r}; expected a list of texts")
-        question = Question(item["ctx"], item["endings"], int(item["label"]), operands, category, difficulty)
+        question = Question(
+            item["ctx"], item["endings"], _label(item["label"]), operands, category, difficulty
+        )
     if not question.context.strip() or not all(ending.strip() for ending in question.endings):
         raise ValueError("an empty context or ending")
+    if len(question.endings) < 2:
+        raise ValueError(f"the endings are {question.endings}; expected two or more")
     if not 0 <= question.label < len(question.endings):
         raise ValueError(f"label {question.label} of {len(question.endings)} endings")
     return question
+
+
+def _label(value: Any) -> int:
+    """A label is a whole number; the published v2 has it as text in some rows."""
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(f"label {value!r}; expected a whole number")
+    return int(value)
 
 
 def read_questions(file: Path, form: Form) -> list[Question]:
