@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from flyweight.inference.language_model import LanguageModel
+from flyweight.base import UserError
+from flyweight.inference.language_model import BROKEN, LanguageModel
 
 ROWS = 32
 """Rows that are continued together, at most."""
@@ -69,6 +70,9 @@ def write_batched(
         prompts: what is to be continued.
         rows: how many are continued together, at most; it does not change the texts but for rounding.
         progress: called with the share of the prompts that are done.
+
+    Raises:
+        UserError: the model's logits are no numbers.
     """
     # The longest first, so that neighbours are alike and memory runs out at once if it does.
     waiting = sorted(
@@ -119,7 +123,10 @@ class _Group:
         valid = None if bool(self.valid.all()) else self.valid.to(self.model.device)
         # Over the whole vocabulary, as transformers does it: where it is padded past the tokenizer's entries, such a
         # token stands for no text.
-        return self.model.next_logits(tokens, self.cache, valid).argmax(dim=1).tolist()
+        best = self.model.next_logits(tokens, self.cache, valid).max(dim=1)
+        if bool(best.values.isnan().any()):
+            raise UserError(BROKEN.format(self.model.name))
+        return best.indices.tolist()
 
     def active(self) -> int:
         """Rows that are not finished."""
