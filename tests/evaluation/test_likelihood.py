@@ -83,7 +83,9 @@ def test_uniform_scores(uniform: LanguageModel):
 def test_a_model_that_computes_no_numbers_is_not_scored(
     uniform: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(uniform, "logits_at", lambda tokens, rows, *_: torch.full((len(rows), 260), torch.nan))
+    monkeypatch.setattr(
+        uniform, "logits_at", lambda tokens, rows, *_: torch.full((len(rows), 260), torch.nan)
+    )
     with pytest.raises(UserError, match="uniform: what the model computes is not a number"):
         score_requests(uniform, [([1, 2], [3]), ([1, 2], [4])])
     with pytest.raises(UserError, match="uniform: what the model computes is not a number"):

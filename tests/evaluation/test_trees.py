@@ -100,7 +100,12 @@ def test_rows_longer_than_the_model_score_as_rows_of_their_own(
     architecture: str, tokenizer: TextTokenizer, tmp_path: Path
 ):
     from transformers import (
-        GPT2Config, GPT2LMHeadModel, GPTNeoConfig, GPTNeoForCausalLM, LlamaConfig, LlamaForCausalLM,
+        GPT2Config,
+        GPT2LMHeadModel,
+        GPTNeoConfig,
+        GPTNeoForCausalLM,
+        LlamaConfig,
+        LlamaForCausalLM,
         PreTrainedTokenizerFast,
     )  # fmt: skip
 

@@ -117,7 +117,7 @@ def missing_data(wanted: Wanted, settings: Settings) -> str | None:
         return needs(settings.data) if needs is not None and settings.schema is None else None
     if benchmark is None:
         return f"{wanted.task}: only the hub has its data; leave out --data, or leave out this task."
-    return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots or 0)
+    return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots)
 
 
 def check_runnable(
