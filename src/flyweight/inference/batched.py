@@ -82,8 +82,9 @@ def write_batched(
     written: dict[int, Written] = {}
     group: _Group | None = None
     while waiting or group is not None:
-        if group is None or (group.active() <= rows // 2 and waiting and group.joins()):
-            group = _admit(model, group, waiting, rows)
+        most = _most_rows(group, waiting, rows)
+        if group is None or (group.active() <= most // 2 and waiting and group.joins()):
+            group = _admit(model, group, waiting, most)
         for line in group.step():
             written[line.place] = Written(_text(model, line.new), len(line.new), line.reason or "length")
             if progress is not None:
@@ -95,13 +96,18 @@ def write_batched(
     return [written[place] for place in range(len(prompts))]
 
 
+def _most_rows(group: _Group | None, waiting: list[_Line], rows: int) -> int:
+    """How many rows may go on together: each takes the room of the longest."""
+    lines = [*(group.lines if group else ()), *waiting[-1:]]
+    longest = max(len(line.prompt.tokens) + line.prompt.max_new_tokens for line in lines)
+    return max(1, min(rows, CACHED_TOKENS // longest))
+
+
 def _admit(model: LanguageModel, group: _Group | None, waiting: list[_Line], rows: int) -> _Group:
     """Begin the next prompts, beside the rows that go on."""
     if group is not None:
         group.drop_finished()
     free = rows - (group.active() if group else 0)
-    longest = len(waiting[-1].prompt.tokens) + waiting[-1].prompt.max_new_tokens
-    free = max(1, min(free, CACHED_TOKENS // longest))
     new = _Group(model, [waiting.pop() for _ in range(min(free, len(waiting)))])
     return new if group is None else group.beside(new)
 
