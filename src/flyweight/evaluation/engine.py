@@ -218,7 +218,8 @@ def _begin(model: LanguageModel, settings: Settings) -> dict[str, Any]:
         "settings": {
             "limit": settings.limit,
             "seed": settings.seed,
-            "data": "local files" if settings.data else "hub",
+            "data": str(settings.data.expanduser().resolve()) if settings.data else "hub",
+            "schema": str(settings.schema.expanduser().resolve()) if settings.schema else None,
         },
         "versions": {"flyweight": flyweight.__version__, "python": platform.python_version(), **_versions()},
         "tasks": {},
