@@ -65,8 +65,9 @@ def run_benchmark(
                 confirm_run_unsafe_code=True,
             )
     assert results is not None
+    samples: Any = results.get("samples", {})
     for leaf, loaded_task in loaded["tasks"].items():
-        _check_answers(leaf, loaded_task, results["samples"][leaf])
+        _check_answers(leaf, loaded_task, samples[leaf])
     found = _result(name, loaded, results, model, str(task.data) if local else "hub")
     return found if metric is None else replace(found, details={**found.details, **metric.describe()})
 
