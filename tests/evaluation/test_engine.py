@@ -44,7 +44,7 @@ def test_results_say_what_was_measured_and_lie_beside(
     )  # fmt: skip
     assert read_json(tmp_path / "out" / "results.json") == json.loads(json.dumps(results, allow_nan=False))
     assert (results["model"]["name"], results["model"]["precision"]) == ("tiny", "float32")
-    assert results["settings"] == {"limit": 2, "seed": 4, "data": "local files"}
+    assert results["settings"] == {"limit": 2, "seed": 4, "data": str(benchmarks_folder), "schema": None}
     assert results["versions"]["lm-eval"].startswith("0.4.")
     assert list(results["tasks"]) == ["piqa", "arithmark-gen"]
     for task in results["tasks"].values():
@@ -93,8 +93,16 @@ def test_a_run_that_was_interrupted_goes_on(
     results = evaluate(model, tasks, output=tmp_path)
     assert ran == ["one", "two", "two"]
     assert list(results["tasks"]) == ["one", "two"]
-    with pytest.raises(UserError, match="another setting: limit is None there and 5 here"):
-        evaluate(model, tasks, Settings(limit=5), output=tmp_path)
+    for other, message in (
+        (Settings(limit=5), "another setting: limit is None there and 5 here"),
+        (Settings(data=tmp_path), "another setting: data is 'hub' there"),
+        (Settings(schema=tmp_path / "schema.yaml"), "another setting: schema is None there"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(model, tasks, other, output=tmp_path)
+    evaluate(model, [Wanted("one")], Settings(data=tmp_path / "a"), output=tmp_path / "local")
+    with pytest.raises(UserError, match=r"data is '.*/a' there and '.*/b' here"):
+        evaluate(model, [Wanted("one")], Settings(data=tmp_path / "b"), output=tmp_path / "local")
 
 
 def test_results_of_another_model_are_not_mixed_in(

@@ -118,7 +118,7 @@ def missing_data(wanted: Wanted, settings: Settings) -> str | None:
         return why and f"{wanted.task}: {why}"
     if benchmark is None:
         return f"{wanted.task}: only the hub has its data; leave out --data, or leave out this task."
-    return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots or 0)
+    return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots)
 
 
 def check_runnable(
@@ -219,7 +219,8 @@ def _begin(model: LanguageModel, settings: Settings) -> dict[str, Any]:
         "settings": {
             "limit": settings.limit,
             "seed": settings.seed,
-            "data": "local files" if settings.data else "hub",
+            "data": str(settings.data.expanduser().resolve()) if settings.data else "hub",
+            "schema": str(settings.schema.expanduser().resolve()) if settings.schema else None,
         },
         "versions": {"flyweight": flyweight.__version__, "python": platform.python_version(), **_versions()},
         "tasks": {},

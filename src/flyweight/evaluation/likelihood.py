@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from flyweight.base import UserError
 from flyweight.evaluation.trees import Batch, Line, Row, make_batch, pack
 from flyweight.inference import LanguageModel
+from flyweight.inference.language_model import BROKEN
 from flyweight.model import Placement
 
 Request = tuple[list[int], list[int]]
@@ -77,6 +79,9 @@ def score_requests(
         requests: (context, continuation) pairs; a continuation has at least one token.
         batch_tokens: positions in a forward pass; it does not change the scores. None takes what suits the device.
         progress: called with the share of the work that is done.
+
+    Raises:
+        UserError: the model's likelihoods are no numbers, which would make the first choice always the best.
     """
     if batch_tokens is None:
         batch_tokens = BATCH_TOKENS if model.device.type == "cpu" else BATCH_TOKENS_ON_GPU
@@ -88,6 +93,8 @@ def score_requests(
     for some in _batches(rows, batch_tokens):
         batch = make_batch(some, lines)
         log_probs, likeliest = _score(model, batch)
+        if np.isnan(log_probs).any():
+            raise UserError(BROKEN.format(model.name))
         values += np.bincount(batch.requests, log_probs, len(values))
         greedy[batch.requests[~likeliest]] = False
         readouts += len(batch.places)

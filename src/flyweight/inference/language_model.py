@@ -19,6 +19,12 @@ from flyweight.inference.caches import TokenCache
 from flyweight.inference.precision import Precision, autocast
 from flyweight.model import Decoder, KVCache, Placement, padded_left
 
+BROKEN = (
+    "{}: what the model computes is not a number (NaN), so nothing can be measured; its weights are damaged, or its "
+    "training diverged: take an earlier checkpoint."
+)
+"""Said of a model by its name."""
+
 READOUT_ELEMENTS = 2**24
 """Logits held at once while scoring (64 MiB in float32); places beyond are taken in turns."""
 
