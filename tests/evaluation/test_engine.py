@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flyweight.base import UserError, read_json
+from flyweight.base import UserError, read_json, write_json
 from flyweight.evaluation import (
     SUITES,
     Metric,
@@ -113,6 +113,24 @@ def test_results_of_another_model_are_not_mixed_in(
     evaluate(model, [Wanted("one")], output=tmp_path)
     with pytest.raises(UserError, match=r"another model: fingerprint is .* choose another folder"):
         evaluate(uniform, [Wanted("one")], output=tmp_path)
+
+
+def test_results_of_another_lm_eval_or_without_their_parts_are_not_mixed_in(
+    model: DecoderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    result = TaskResult({"acc": Metric(0.5, None, 1)}, {"id": ["0"], "acc": [0.5]})
+    monkeypatch.setattr(engine, "OWN_TASKS", {"one": lambda task: result})
+    evaluate(model, [Wanted("one")], output=tmp_path)
+    data = read_json(tmp_path / "results.json")
+    here = data["versions"]["lm-eval"]
+    write_json(tmp_path / "results.json", {**data, "versions": {"lm-eval": "0.4.0"}})
+    with pytest.raises(UserError, match=rf"another version: lm-eval is '0\.4\.0' there and '{here}' here"):
+        evaluate(model, [Wanted("one")], output=tmp_path)
+    write_json(tmp_path / "results.json", {"format": 2})
+    with pytest.raises(UserError, match="another model"):
+        evaluate(model, [Wanted("one")], output=tmp_path)
+    with pytest.raises(UserError, match=r"results\.json: this is a file"):
+        evaluate(model, [Wanted("one")], output=tmp_path / "results.json")
 
 
 def test_a_task_that_fails_costs_the_others_nothing(

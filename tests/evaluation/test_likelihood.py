@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
 
 from flyweight.base import UserError
 from flyweight.evaluation import log_likelihoods
+from flyweight.evaluation.context_losses import position_losses
 from flyweight.evaluation.likelihood import score_requests
+from flyweight.evaluation.text_bits import measure_texts
+from flyweight.evaluation.texts import Text, Texts
 from flyweight.inference import DecoderModel, LanguageModel
 from flyweight.inference.batched import Prompt, write_batched
 
@@ -90,6 +94,32 @@ def test_a_model_that_computes_no_numbers_is_not_scored(
         score_requests(uniform, [([1, 2], [3]), ([1, 2], [4])])
     with pytest.raises(UserError, match="uniform: what the model computes is not a number"):
         write_batched(uniform, [Prompt([1, 2], 3)])
+    texts = Texts([Text("a", "word " * 200)], ("a",), "")
+    with pytest.raises(UserError, match="uniform: what the model computes is not a number"):
+        measure_texts(uniform, texts)
+    with pytest.raises(UserError, match="uniform: what the model computes is not a number"):
+        position_losses(uniform, texts)
+
+
+def test_rows_of_several_requests_are_no_longer_than_the_model_allows(
+    uniform: LanguageModel, monkeypatch: pytest.MonkeyPatch
+):
+    widths: list[int] = []
+    score = uniform.score
+
+    def seen(tokens: torch.Tensor, *rest: Any) -> Any:
+        widths.append(tokens.shape[1])
+        return score(tokens, *rest)
+
+    monkeypatch.setattr(uniform, "takes_trees", True)
+    monkeypatch.setattr(uniform, "score", seen)
+    requests = [([1, 2, 3, 4], [n, 6, 7]) for n in range(8, 20)]
+    free = score_requests(uniform, requests).values
+    assert max(widths) > 12
+    widths.clear()
+    monkeypatch.setattr(uniform, "longest_row", 12)
+    assert score_requests(uniform, requests).values == pytest.approx(free)
+    assert max(widths) <= 12
 
 
 def test_progress_ends_at_one(uniform: LanguageModel):

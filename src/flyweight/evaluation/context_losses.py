@@ -12,6 +12,7 @@ from flyweight.base import UserError
 from flyweight.evaluation.likelihood import BATCH_TOKENS
 from flyweight.evaluation.texts import Texts
 from flyweight.inference import LanguageModel
+from flyweight.inference.language_model import BROKEN
 
 SEPARATOR = "\n\n"
 """Stands between the documents of a text."""
@@ -56,7 +57,8 @@ def position_losses(
         progress: called with the share of the windows that is done.
 
     Raises:
-        UserError: fewer than FEWEST_WINDOWS windows, or a length that the model cannot take.
+        UserError: fewer than FEWEST_WINDOWS windows, a length that the model cannot take, or a model whose losses are
+            no numbers.
     """
     length = model.max_length if length is None else length
     if length < SHORTEST:
@@ -79,6 +81,8 @@ def position_losses(
         losses[start : start + step] = (
             -_log_probs(model, batch, targets).view(len(batch), length).cpu().numpy()
         )
+        if not np.isfinite(losses[start : start + step]).all():
+            raise UserError(BROKEN.format(model.name))
         if progress is not None:
             progress(min(1.0, (start + step) / count))
     size = sum(len(piece.encode()) for piece in pieces)

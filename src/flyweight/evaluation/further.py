@@ -87,7 +87,10 @@ def add_texts(
     """
     texts = read_texts(paths)
     measured = measure_texts(model, texts, compressors=True, progress=_named(progress, "text"))
+    before = results["tasks"].get("text", {}).get("data")
     results["tasks"]["text"] = {"task": "text", **measured.to_result().to_json()}
+    if before != results["tasks"]["text"]["data"]:
+        results.pop("context_law", None)  # of another text
     lines = [f"text: {measured.total.bits_per_byte:.4f} bits per byte over {measured.total.bytes:,} bytes."]
     if law:
         found = context_law(model, texts, progress=_named(progress, "law of context"))

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from flyweight.base import UserError
-from flyweight.evaluation.trees import Batch, Line, Row, make_batch, pack
+from flyweight.evaluation.trees import LONGEST_ROW, Batch, Line, Row, make_batch, pack
 from flyweight.inference import LanguageModel
 from flyweight.inference.language_model import BROKEN
 from flyweight.model import Placement
@@ -88,7 +88,7 @@ def score_requests(
     lines = [_line(model, *request) for request in requests]
     values = np.zeros(len(requests))
     greedy = np.ones(len(requests), np.bool_)
-    rows = pack(lines, trees=model.takes_trees)
+    rows = pack(lines, trees=model.takes_trees, longest=min(LONGEST_ROW, model.longest_row or LONGEST_ROW))
     done, total, readouts = 0, sum(row.length for row in rows), 0
     for some in _batches(rows, batch_tokens):
         batch = make_batch(some, lines)

@@ -6,8 +6,10 @@ import weakref
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models
 
 from flyweight.base import UserError
+from flyweight.corpus import TextTokenizer
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
 from flyweight.evaluation.harness.encoding import encode_pairs
 from flyweight.evaluation.harness.local_data import LocalData
@@ -155,3 +157,14 @@ def test_pairs_are_encoded_as_lm_eval_does(model: DecoderModel):
     assert found.requests[1] == ([model.prefix_token], encode(" x"))
     assert found.requests[0] == found.requests[2]
     assert found.split_apart == 0
+
+
+def test_a_choice_that_joins_its_context_is_scored_apart_and_an_empty_one_is_told(model: DecoderModel):
+    joined = TextTokenizer(Tokenizer(models.WordLevel({"ab": 0, "b": 1, "a": 2, "[UNK]": 3}, "[UNK]")), "ab")
+    other = DecoderModel(model.decoder, joined)
+    found = encode_pairs(other, [("a", "b")])
+    assert (found.requests, found.split_apart) == ([([2], [1])], 1)
+    with pytest.raises(UserError, match="a choice has no tokens"):
+        encode_pairs(model, [("ab", "")])
+    with pytest.raises(UserError, match="a text has no tokens"):
+        encode_pairs(model, [("", "")])

@@ -182,10 +182,11 @@ def _short(leaf: str, leaves: list[str]) -> str:
 
 
 def _fingerprint(loaded: LoadedTasks) -> str:
-    """A hash of all items of the scored splits, as lm-eval has them, and of their order."""
+    """A hash of all items of the scored splits, as lm-eval has them and in their order, and of the examples."""
     digest = hashlib.blake2b(digest_size=16)
     for leaf, task in loaded["tasks"].items():
         digest.update(leaf.encode())
-        for record in task.eval_docs:
+        examples = (task.fewshot_docs() or ()) if task.get_config("num_fewshot") else ()
+        for record in (*task.eval_docs, *examples):
             digest.update(orjson.dumps(record, option=orjson.OPT_SORT_KEYS, default=str))
     return digest.hexdigest()
