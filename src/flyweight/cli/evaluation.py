@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -72,6 +73,9 @@ def evaluate(
     if compare is not None:
         _compare(compare, as_json)
         return
+    # What is imported and the requests of a task are many objects that stay: to look through them for garbage again and
+    # again takes a second of the six before the first request.
+    gc.set_threshold(100_000, 50, 100)
     if checkpoint is None:
         raise UserError("evaluate needs a checkpoint, or --compare A B.")
     if context_law and not text:

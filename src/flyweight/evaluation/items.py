@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from flyweight.base import UserError, atomic_write
 
 
@@ -37,13 +39,20 @@ def read_json_lines(file: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
+            item = _parsed(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{file}, line {number}: not valid JSON ({error}).") from None
         if not isinstance(item, dict):
             raise UserError(f"{file}, line {number}: expected a JSON object, found {line.strip()[:60]!r}.")
         items.append(item)
     return items
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:  # it knows no NaN and no integers beyond 64 bits
+        return json.loads(line)
 
 
 def write_json_lines(file: Path, items: Iterable[dict[str, Any]]) -> None:

@@ -20,6 +20,8 @@ from flyweight.inference.batched import Prompt, write_batched
 AT_ONCE = 4_096
 """Requests that are encoded and scored together: enough to find what they share and to fill batches, few enough that
 the first of many are answered while the others still are text."""
+FIRST = 512
+"""The same of the very first, so that whoever waits sees them answered soon."""
 
 MAX_NEW_TOKENS = 256
 """lm-eval's default where a task sets no limit."""
@@ -116,12 +118,11 @@ class HarnessModel(LM):
 
 
 def _documents(requests: list[Instance]) -> Iterator[list[Instance]]:
-    """Runs of about AT_ONCE requests; those of one document, which share most, stay together."""
+    """Runs of about FIRST, then AT_ONCE requests; those of one document, which share most, stay together."""
     start = 0
     for end in range(1, len(requests) + 1):
-        if end == len(requests) or (
-            end - start >= AT_ONCE and requests[end].doc_id != requests[end - 1].doc_id
-        ):
+        enough = end - start >= (AT_ONCE if start else min(FIRST, AT_ONCE))
+        if end == len(requests) or (enough and requests[end].doc_id != requests[end - 1].doc_id):
             yield requests[start:end]
             start = end
 
