@@ -61,6 +61,7 @@ def test_other_data_and_other_numbers_of_items_are_noted():
         "piqa: measured on different data; these values cannot be compared",
         "boolq: measured on different numbers of items (20, 100)",
     ]
+    assert across([a, b]).common == 2  # piqa is no part of an average
 
 
 def test_the_figure_has_a_row_a_share():

@@ -94,7 +94,7 @@ def test_items_survive_a_file(form: Form, tmp_path: Path):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_no_rule_that_does_not_calculate_finds_the_answer(form: Form):
+def test_neither_size_nor_place_nor_length_tells_the_answer(form: Form):
     questions = [question_of(item, form) for item in generate_items(form, seed=0, per_operands=200)]
     allowed = 4 * (0.25 * 0.75 / len(questions)) ** 0.5
     for rank in range(4):  # always take the smallest number, the second smallest, ...
@@ -247,12 +247,31 @@ def test_the_hub_is_asked_for_the_pinned_commits(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        (
+            '{"ctx": "1 + 1 =", "endings": [" 2"], "label": 0, "metadata": {"operator_count": 1}}',
+            "expected two or more",
+        ),
+        (
+            '{"ctx": "1 + 1 =", "endings": [" 2", " 3"], "label": 0.5, "metadata": {"operator_count": 1}}',
+            "label 0.5; expected a whole number",
+        ),
         ('{"ctx": "1 + 1 ="}', r"item 1: not an ArithMark v2 item: 'metadata' is missing"),
-        ('{"ctx": "1 =", "endings": [" 1"], "label": 4, "metadata": {"operator_count": 1}}', "label 4 of 1"),
+        (
+            '{"ctx": "1 =", "endings": [" 1", " 2"], "label": 4, "metadata": {"operator_count": 1}}',
+            "label 4 of 2",
+        ),
         ('{"ctx": "1 =", "endings": [" 1", " "], "label": 0, "metadata": {"operator_count": 1}}', "empty"),
         (
             '{"ctx": "1 =", "endings": [" 1"], "label": "x", "metadata": {"operator_count": 1}}',
             "not an ArithMark",
+        ),
+        (
+            '{"ctx": 5, "endings": [" 1"], "label": 0, "metadata": {"operator_count": 1}}',
+            "item 1: not an ArithMark v2 item: 'int' object",
+        ),
+        (
+            '{"ctx": "1 =", "endings": "1234", "label": 0, "metadata": {"operator_count": 1}}',
+            "endings is '1234'; expected a list of texts",
         ),
         ("", "no items"),
     ],
@@ -261,6 +280,14 @@ def test_foreign_files_are_told(tmp_path: Path, judging: Judging, line: str, mes
     file = tmp_path / PUBLISHED["v2"].file
     file.write_text(line + "\n")
     with pytest.raises(UserError, match=message):
+        run_arithmark(task(judging(len), data=tmp_path))
+
+
+@pytest.mark.parametrize("options", ["7890", [None, 1, 2, 3], [[1], [2], [3], [4]]])
+def test_options_that_are_no_numbers_are_told(tmp_path: Path, judging: Judging, options: Any):
+    item = {**generate_items("v1", 0, 1)[0], "options": options}
+    write_json_lines(tmp_path / PUBLISHED["v1"].file, [item])
+    with pytest.raises(UserError, match="expected a list of numbers"):
         run_arithmark(task(judging(len), data=tmp_path))
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,14 @@ import pytest
 import torch
 
 from flyweight.base import UserError
-from flyweight.evaluation.context_law import XMODEL_2, Law, context_law, fit_context_law
+from flyweight.evaluation.context_law import (
+    FLATTEST,
+    STEEPEST,
+    XMODEL_2,
+    Law,
+    context_law,
+    fit_context_law,
+)
 from flyweight.evaluation.context_losses import PositionLosses, position_losses
 from flyweight.evaluation.texts import Text, Texts, read_texts
 from flyweight.inference import DecoderModel, LanguageModel
@@ -58,6 +66,19 @@ def test_what_is_no_such_law_is_seen_in_the_residuals():
 def test_a_law_that_does_not_fall_is_told():
     found = fit_context_law(made(Law(-1.0, 3.0, 1e-9), 30, 64, 0.1), resamples=3)
     assert "does not fall" in found.warnings[0]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [lambda t: 8.0 + 0.15 * np.log(t), lambda t: 8.0 - 0.05 * np.log(t)],
+    ids=["rises", "falls by as much at every doubling"],
+)
+def test_an_exponent_at_either_bound_is_told(shape: Callable[[np.ndarray], np.ndarray]):
+    measured = made(XMODEL_2, 20, 256, 0.0)
+    measured.losses[:] = shape(np.arange(1, 257))
+    found = fit_context_law(measured, resamples=3)
+    assert min(abs(found.law.a - FLATTEST), abs(found.law.a - STEEPEST)) < 1e-2
+    assert any("is at its bound" in warning for warning in found.warnings), found.law
 
 
 def test_the_first_position_and_those_beyond_the_trained_length_are_not_fitted():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flyweight.base import UserError, read_json
+from flyweight.base import UserError, read_json, write_json
 from flyweight.evaluation import (
     SUITES,
     Metric,
@@ -44,7 +44,7 @@ def test_results_say_what_was_measured_and_lie_beside(
     )  # fmt: skip
     assert read_json(tmp_path / "out" / "results.json") == json.loads(json.dumps(results, allow_nan=False))
     assert (results["model"]["name"], results["model"]["precision"]) == ("tiny", "float32")
-    assert results["settings"] == {"limit": 2, "seed": 4, "data": "local files"}
+    assert results["settings"] == {"limit": 2, "seed": 4, "data": str(benchmarks_folder), "schema": None}
     assert results["versions"]["lm-eval"].startswith("0.4.")
     assert list(results["tasks"]) == ["piqa", "arithmark-gen"]
     for task in results["tasks"].values():
@@ -93,8 +93,16 @@ def test_a_run_that_was_interrupted_goes_on(
     results = evaluate(model, tasks, output=tmp_path)
     assert ran == ["one", "two", "two"]
     assert list(results["tasks"]) == ["one", "two"]
-    with pytest.raises(UserError, match="another setting: limit is None there and 5 here"):
-        evaluate(model, tasks, Settings(limit=5), output=tmp_path)
+    for other, message in (
+        (Settings(limit=5), "another setting: limit is None there and 5 here"),
+        (Settings(data=tmp_path), "another setting: data is 'hub' there"),
+        (Settings(schema=tmp_path / "schema.yaml"), "another setting: schema is None there"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate(model, tasks, other, output=tmp_path)
+    evaluate(model, [Wanted("one")], Settings(data=tmp_path / "a"), output=tmp_path / "local")
+    with pytest.raises(UserError, match=r"data is '.*/a' there and '.*/b' here"):
+        evaluate(model, [Wanted("one")], Settings(data=tmp_path / "b"), output=tmp_path / "local")
 
 
 def test_results_of_another_model_are_not_mixed_in(
@@ -105,6 +113,24 @@ def test_results_of_another_model_are_not_mixed_in(
     evaluate(model, [Wanted("one")], output=tmp_path)
     with pytest.raises(UserError, match=r"another model: fingerprint is .* choose another folder"):
         evaluate(uniform, [Wanted("one")], output=tmp_path)
+
+
+def test_results_of_another_lm_eval_or_without_their_parts_are_not_mixed_in(
+    model: DecoderModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    result = TaskResult({"acc": Metric(0.5, None, 1)}, {"id": ["0"], "acc": [0.5]})
+    monkeypatch.setattr(engine, "OWN_TASKS", {"one": lambda task: result})
+    evaluate(model, [Wanted("one")], output=tmp_path)
+    data = read_json(tmp_path / "results.json")
+    here = data["versions"]["lm-eval"]
+    write_json(tmp_path / "results.json", {**data, "versions": {"lm-eval": "0.4.0"}})
+    with pytest.raises(UserError, match=rf"another version: lm-eval is '0\.4\.0' there and '{here}' here"):
+        evaluate(model, [Wanted("one")], output=tmp_path)
+    write_json(tmp_path / "results.json", {"format": 2})
+    with pytest.raises(UserError, match="another model"):
+        evaluate(model, [Wanted("one")], output=tmp_path)
+    with pytest.raises(UserError, match=r"results\.json: this is a file"):
+        evaluate(model, [Wanted("one")], output=tmp_path / "results.json")
 
 
 def test_a_task_that_fails_costs_the_others_nothing(

@@ -32,6 +32,11 @@ def test_the_law_of_context_is_drawn(model: DecoderModel, tmp_path: Path):
     assert lines[1].startswith("law of context: L(t) = ")
     assert set(results["context_law"]["law"]) == {"a", "b", "c"}
     assert (tmp_path / "out" / "context-law.png").read_bytes().startswith(b"\x89PNG")
+    add_texts(results, model, [text], tmp_path / "out")
+    assert "context_law" in results  # the same text
+    (tmp_path / "other.txt").write_text("another text")
+    add_texts(results, model, [tmp_path / "other.txt"], tmp_path / "out")
+    assert "context_law" not in read_json(tmp_path / "out" / "results.json")
 
 
 def test_calibration_of_lettered_answers(model: DecoderModel, tmp_path: Path):

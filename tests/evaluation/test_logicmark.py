@@ -161,6 +161,10 @@ def test_a_schema_says_what_the_fields_are_called(judging: Judging, tmp_path: Pa
             {"ctx": "a", "endings": ["x", "y"], "label": 1, "hops": "many"},
             "hops is 'many'; expected a number",
         ),
+        (
+            {"ctx": "a", "endings": ["x", "y"], "label": 1, "hops": float("inf")},
+            "hops is inf; expected a number",
+        ),
         ({"ctx": "", "endings": ["x", "y"], "label": 1, "hops": 1}, "ctx is ''; expected text"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flyweight.corpus import TextTokenizer
 from flyweight.evaluation.likelihood import score_requests
 from flyweight.evaluation.trees import Line, make_batch, pack
 from flyweight.inference import DecoderModel, HuggingFaceModel, load_model
@@ -91,6 +93,49 @@ def test_a_stock_model_takes_trees_and_reads_out_apart(llama_folder):
     alone = score_requests(model, requests)
     assert together.values == pytest.approx(alone.values, abs=1e-4)
     assert together.greedy == alone.greedy
+
+
+@pytest.mark.parametrize("architecture", ["learned positions", "stretched positions", "a window"])
+def test_rows_longer_than_the_model_score_as_rows_of_their_own(
+    architecture: str, tokenizer: TextTokenizer, tmp_path: Path
+):
+    from transformers import (
+        GPT2Config,
+        GPT2LMHeadModel,
+        GPTNeoConfig,
+        GPTNeoForCausalLM,
+        LlamaConfig,
+        LlamaForCausalLM,
+        PreTrainedTokenizerFast,
+    )  # fmt: skip
+
+    common = {"vocab_size": 260, "hidden_size": 32, "initializer_range": 0.3, "eos_token_id": 0}
+    torch.manual_seed(0)
+    if architecture == "learned positions":
+        stock = GPT2LMHeadModel(GPT2Config(n_layer=2, n_head=4, n_positions=24, **common))
+    elif architecture == "stretched positions":
+        dynamic = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+        config = LlamaConfig(
+            intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=24,
+            rope_parameters=dynamic, **common,
+        )  # fmt: skip
+        stock = LlamaForCausalLM(config)
+    else:
+        config = GPTNeoConfig(
+            num_layers=2, num_heads=4, attention_types=[[["global", "local"], 1]], window_size=8,
+            max_position_embeddings=256, **common,
+        )  # fmt: skip
+        stock = GPTNeoForCausalLM(config)
+    stock.save_pretrained(tmp_path)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer.backend, eos_token=tokenizer.end_of_text_text
+    ).save_pretrained(tmp_path)
+    model = load_model(tmp_path, "cpu")
+    requests = some_trees(random.Random(4), 260)
+    together = score_requests(model, requests)
+    assert model.takes_trees == (architecture != "a window")
+    vars(model).update(takes_trees=False)
+    assert together.values == pytest.approx(score_requests(model, requests).values, abs=1e-4)
 
 
 def test_greedy_continuations_are_known(model: DecoderModel):

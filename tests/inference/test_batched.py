@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from flyweight.inference import DecoderModel, LanguageModel, load_model
+from flyweight.inference import DecoderModel, LanguageModel, batched, load_model
 from flyweight.inference.batched import Prompt, write_batched
+from flyweight.model import KVCache
 
 
 def prompts(seed: int, count: int) -> list[Prompt]:
@@ -59,6 +61,23 @@ def test_the_ending_token_ends_a_text_and_is_not_in_it(model: DecoderModel, monk
     written = write_batched(model, [prompt._replace(max_new_tokens=12)])[0]
     assert written.reason == "end"
     assert written.tokens <= 1
+
+
+def test_long_prompts_keep_to_the_tokens_that_a_cache_may_hold(
+    model: DecoderModel, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(batched, "CACHED_TOKENS", 90)
+    held, seen = [], model.next_logits
+
+    def watched(tokens: Tensor, cache: KVCache, valid: Tensor | None = None) -> Tensor:
+        held.append(len(tokens))
+        return seen(tokens, cache, valid)
+
+    wanted = [Prompt([*range(1, 9)], new) for new in (4, 7, 10, 10, 7, 4, 10, 10)]
+    expected = write_batched(model, wanted, rows=1)
+    monkeypatch.setattr(model, "next_logits", watched)
+    assert write_batched(model, wanted, rows=8) == expected
+    assert max(held) == 90 // 18
 
 
 def test_progress_ends_at_one_and_nothing_is_nothing(model: DecoderModel):

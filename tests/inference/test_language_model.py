@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +121,28 @@ def test_other_architectures(tmp_path: Path, llama_folder: Path, kind: str):
     model = load_model(tmp_path, "cpu")
     check_consistency(model, reference_logits(tmp_path, TOKENS))
     assert model.max_length == 24
+
+
+def test_the_fingerprint_knows_what_is_no_weight(tmp_path: Path, llama_folder: Path):
+    folder = tmp_path / "other"
+    shutil.copytree(llama_folder, folder)
+    same = HuggingFaceModel(folder).fingerprint
+    assert same == HuggingFaceModel(llama_folder).fingerprint
+    config = json.loads((folder / "config.json").read_text())
+    config["rms_norm_eps"] = 0.1
+    (folder / "config.json").write_text(json.dumps(config))
+    assert HuggingFaceModel(folder).fingerprint != same
+
+
+def test_a_tokenizer_without_bos_and_eos_is_refused(tmp_path: Path, llama_folder: Path):
+    folder = tmp_path / "bare"
+    shutil.copytree(llama_folder, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    for key in ("bos_token", "eos_token"):
+        settings.pop(key, None)
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(UserError, match="names neither an eos_token nor a bos_token"):
+        HuggingFaceModel(folder)
 
 
 def test_models_without_partial_logits_or_cache_work_too(llama_folder: Path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,21 +78,24 @@ def evaluate(
         raise UserError("--context-law needs a text: --text FILE.")
     from flyweight.evaluation import Settings, render_notes
     from flyweight.evaluation import evaluate as evaluate_model
-    from flyweight.evaluation.further import add_calibration, add_texts
+    from flyweight.evaluation.further import add_calibration, add_texts, check_further
     from flyweight.inference import load_model
 
     wanted = _wanted(checkpoint, tasks, suite, only_texts=bool(text))
-    model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
     settings = Settings(data, limit, seed, schema, unsafe_code)
+    check_further(wanted, text or (), calibration=calibration and out is None)
+    model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
     lines = []
     with StageProgress() as progress:
         results = evaluate_model(
             model, wanted, settings, output=out, skip_missing=suite is not None, progress=progress
         )
         if text:
-            lines += add_texts(results, model, text, out, law=context_law, progress=progress)
+            with _noted(results, "text"):
+                lines += add_texts(results, model, text, out, law=context_law, progress=progress)
     if calibration:
-        lines += add_calibration(results, out)
+        with _noted(results, "calibration"):
+            lines += add_calibration(results, out)
     if as_json:
         print_json(results)
     else:
@@ -127,6 +132,15 @@ def results(
         console.print(f"note: {note}.", highlight=False, markup=False, soft_wrap=True)
     if plot is not None:
         console.print(f"plot: {plot}", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _noted(results: dict[str, Any], name: str) -> Iterator[None]:
+    """What goes wrong after the tasks is noted as of a task that failed: the tasks are shown all the same."""
+    try:
+        yield
+    except UserError as error:
+        results["failed"][name] = str(error)
 
 
 def _wanted(checkpoint: str, tasks: str | None, suite: str | None, *, only_texts: bool) -> list[Any]:

@@ -27,6 +27,13 @@ class Line:
     values: tuple[Metric | None, ...]
     """One a run; None where it was not measured."""
     chance: float | None
+    same_data: bool
+    """Whether all runs that have it were measured on the same items."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it goes into an average: a share that every run has, of the same items."""
+        return self.is_share and self.same_data and None not in self.values
 
     @property
     def is_share(self) -> bool:
@@ -51,18 +58,16 @@ class Across:
 
     @property
     def averages(self) -> tuple[float, ...] | None:
-        """Of each run, over the shares that all runs have; None where these are fewer than two."""
+        """Of each run, over the lines that count; None where these are fewer than two."""
         whole = [
-            [value.value for value in line.values if value is not None]
-            for line in self.lines
-            if line.is_share and None not in line.values
+            [value.value for value in line.values if value is not None] for line in self.lines if line.counts
         ]
         return tuple(mean(column) for column in zip(*whole, strict=True)) if len(whole) > 1 else None
 
     @property
     def common(self) -> int:
         """The tasks that `averages` are over."""
-        return sum(line.is_share and None not in line.values for line in self.lines)
+        return sum(line.counts for line in self.lines)
 
     @property
     def shares(self) -> list[tuple[str, str]]:
@@ -77,11 +82,9 @@ class Across:
     def notes(self) -> list[str]:
         """Tasks whose values cannot be held against each other, and why."""
         found = []
-        for task in dict.fromkeys(line.task for line in self.lines):
-            results = [run.tasks[task] for run in self.runs if task in run.tasks]
-            prints = {one.data.get("fingerprint") for one in results}
-            counts = {one.metrics[quoted_metric(task, one)].n for one in results}
-            if len(prints) > 1:
+        for line in self.lines:
+            task, counts = line.task, {value.n for value in line.values if value is not None}
+            if not line.same_data:
                 found.append(f"{task}: measured on different data; these values cannot be compared")
             elif len(counts) > 1:
                 found.append(
@@ -123,7 +126,8 @@ def across(runs: Sequence[Run]) -> Across:
     for task, result in tasks.items():
         metric = quoted_metric(task, result)
         values = tuple(run.tasks[task].metrics.get(metric) if task in run.tasks else None for run in runs)
-        lines.append(Line(task, metric, values, result.chance))
+        prints = {run.tasks[task].data.get("fingerprint") for run in runs if task in run.tasks}
+        lines.append(Line(task, metric, values, result.chance, len(prints) == 1))
     return Across(_names(runs), tuple(lines), tuple(runs))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -70,26 +71,39 @@ def bits_per_byte(
     end_of_text = model.tokenizer.end_of_text
     text = np.asarray(held_out.tokens[:length]).astype(np.int64)
     stream = torch.from_numpy(np.concatenate([[end_of_text], text]))
-    inputs, targets = stream[:-1], stream[1:]
-    whole = length // model.max_length * model.max_length
-    batches = list(
-        zip(
-            inputs[:whole].view(-1, model.max_length).split(max(1, batch_tokens // model.max_length)),
-            targets[:whole].view(-1, model.max_length).split(max(1, batch_tokens // model.max_length)),
-            strict=True,
-        )
-    )
-    if whole < length:
-        batches.append((inputs[None, whole:], targets[None, whole:]))
-    nats, tokens = 0.0, 0
-    for window, wanted in batches:
-        scored = wanted != end_of_text
-        if not scored.any():
-            continue
-        rows, positions = (place.to(model.device) for place in scored.nonzero(as_tuple=True))
-        log_probs = model.target_log_probs(
-            window.to(model.device), rows, positions, wanted[scored].to(model.device)
-        )
-        nats -= log_probs.cpu().double().sum().item()
-        tokens += len(rows)
+    nats = float(stream_nats(model, stream, batch_tokens).sum())
+    tokens = int((text != end_of_text).sum())
     return BitsPerByte(nats / math.log(2) / size, nats, size, tokens)
+
+
+def stream_nats(
+    model: LanguageModel,
+    stream: torch.Tensor,
+    batch_tokens: int,
+    progress: Callable[[float], None] | None = None,
+) -> np.ndarray:
+    """-ln p (T,) float64 of each token of `stream` (T + 1,) after the first, from its window; 0 for end_of_text."""
+    end, length = model.tokenizer.end_of_text, len(stream) - 1
+    nats = np.zeros(length)
+    for start, stop, width in _windows(length, model.max_length, batch_tokens):
+        inputs, targets = (stream[start + by : stop + by].view(-1, width) for by in (0, 1))
+        scored = targets != end
+        if scored.any():
+            rows, positions = (place.to(model.device) for place in scored.nonzero(as_tuple=True))
+            log_probs = model.target_log_probs(
+                inputs.to(model.device), rows, positions, targets[scored].to(model.device)
+            )
+            nats[start:stop][scored.view(-1).numpy()] = -log_probs.cpu().double().numpy()
+        if progress is not None:
+            progress(stop / length)
+    return nats
+
+
+def _windows(length: int, width: int, batch_tokens: int) -> Iterator[tuple[int, int, int]]:
+    """(start, stop, width) of batches of whole windows, and of the rest as a shorter window."""
+    whole = length // width * width
+    step = max(1, batch_tokens // width) * width
+    for start in range(0, whole, step):
+        yield start, min(start + step, whole), width
+    if whole < length:
+        yield whole, length, length - whole

@@ -12,6 +12,7 @@ from flyweight.base import UserError
 from flyweight.evaluation.likelihood import BATCH_TOKENS
 from flyweight.evaluation.texts import Texts
 from flyweight.inference import LanguageModel
+from flyweight.inference.language_model import BROKEN
 
 SEPARATOR = "\n\n"
 """Stands between the documents of a text."""
@@ -56,14 +57,15 @@ def position_losses(
         progress: called with the share of the windows that is done.
 
     Raises:
-        UserError: fewer than FEWEST_WINDOWS windows, or a length that the model cannot take.
+        UserError: fewer than FEWEST_WINDOWS windows, a length that the model cannot take, or a model whose losses are
+            no numbers.
     """
-    length = length or model.max_length
+    length = model.max_length if length is None else length
     if length < SHORTEST:
         raise UserError(f"windows of {length} tokens say nothing about context; expected {SHORTEST} or more.")
     pieces = [document.text + SEPARATOR for document in texts.documents[:-1]] + [texts.documents[-1].text]
     tokens = np.array([token for part in model.tokenizer.encode_batch(pieces) for token in part], np.int64)
-    count = min(len(tokens) // length, max_windows or len(tokens))
+    count = min(len(tokens) // length, len(tokens) if max_windows is None else max_windows)
     if count < FEWEST_WINDOWS:
         raise UserError(
             f"{', '.join(texts.files)}: {len(tokens):,} tokens make {count} windows of {length:,} tokens; expected "
@@ -79,6 +81,8 @@ def position_losses(
         losses[start : start + step] = (
             -_log_probs(model, batch, targets).view(len(batch), length).cpu().numpy()
         )
+        if not np.isfinite(losses[start : start + step]).all():
+            raise UserError(BROKEN.format(model.name))
         if progress is not None:
             progress(min(1.0, (start + step) / count))
     size = sum(len(piece.encode()) for piece in pieces)

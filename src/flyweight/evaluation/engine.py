@@ -118,7 +118,7 @@ def missing_data(wanted: Wanted, settings: Settings) -> str | None:
         return why and f"{wanted.task}: {why}"
     if benchmark is None:
         return f"{wanted.task}: only the hub has its data; leave out --data, or leave out this task."
-    return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots or 0)
+    return LocalData(wanted.task, benchmark, settings.data).missing(wanted.shots)
 
 
 def check_runnable(
@@ -164,6 +164,8 @@ def evaluate(
             the others run.
     """
     settings = settings or Settings()
+    if output is not None and output.exists() and not output.is_dir():
+        raise UserError(f"{output}: this is a file; name a folder for the results.")
     missing = check_runnable(tasks, settings, skip_missing=skip_missing)
     results = _begin(model, settings)
     if output is not None:
@@ -219,7 +221,8 @@ def _begin(model: LanguageModel, settings: Settings) -> dict[str, Any]:
         "settings": {
             "limit": settings.limit,
             "seed": settings.seed,
-            "data": "local files" if settings.data else "hub",
+            "data": str(settings.data.expanduser().resolve()) if settings.data else "hub",
+            "schema": str(settings.schema.expanduser().resolve()) if settings.schema else None,
         },
         "versions": {"flyweight": flyweight.__version__, "python": platform.python_version(), **_versions()},
         "tasks": {},
@@ -237,7 +240,7 @@ def _versions() -> dict[str, str]:
 
 
 _KEPT = ("tasks", "calibration", "context_law")
-_PART = {"model": "model", "settings": "setting"}
+_PART = {"model": "model", "settings": "setting", "versions": "version"}
 
 
 def _finished(output: Path, begun: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,9 +255,9 @@ def _finished(output: Path, begun: Mapping[str, Any]) -> dict[str, Any]:
     earlier = read_json(file, "results")
     if not isinstance(earlier, dict) or earlier.get("format") != RESULTS_FORMAT:
         raise UserError(f"{file}: these results have another format; choose another folder with --out.")
-    for part in ("model", "settings"):
-        for key, value in begun[part].items():
-            found = earlier[part].get(key)
+    for part, keys in (("model", begun["model"]), ("settings", begun["settings"]), ("versions", ["lm-eval"])):
+        for key in keys:
+            value, found = begun[part].get(key), earlier.get(part, {}).get(key)
             if found != value and key != "name":
                 raise UserError(
                     f"{file}: the results there are of another {_PART[part]}: {key} is {found!r} there and {value!r} "

@@ -9,7 +9,7 @@ from typing import Any
 from flyweight.base import UserError, write_json
 from flyweight.evaluation.calibration import calibration_of
 from flyweight.evaluation.context_law import context_law
-from flyweight.evaluation.engine import task_results
+from flyweight.evaluation.engine import Wanted, task_results
 from flyweight.evaluation.results import RESULTS_FILE
 from flyweight.evaluation.text_bits import measure_texts
 from flyweight.evaluation.texts import read_texts
@@ -18,7 +18,21 @@ from flyweight.inference import LanguageModel
 LETTERED = ("mmlu", "cmmlu", "ceval-valid")
 """Tasks whose choices are letters, one token each."""
 
+_NOT_LETTERED = f"calibration needs a task with lettered answers: {', '.join(LETTERED)}."
+
 Progress = Callable[[str, float], None]
+
+
+def check_further(wanted: Sequence[Wanted], paths: Sequence[Path], *, calibration: bool) -> None:
+    """Whether there is something to measure besides `wanted`, before these are run.
+
+    Raises:
+        UserError: no task with lettered answers to calibrate, or no text at `paths`.
+    """
+    if calibration and not any(one.task in LETTERED for one in wanted):
+        raise UserError(_NOT_LETTERED)
+    if paths:
+        read_texts(paths, max_bytes=1)
 
 
 def add_calibration(results: dict[str, Any], output: Path | None) -> list[str]:
@@ -34,7 +48,7 @@ def add_calibration(results: dict[str, Any], output: Path | None) -> list[str]:
         key: result for key, result in task_results(results).items() if key.partition("@")[0] in LETTERED
     }
     if not tasks:
-        raise UserError(f"calibration needs a task with lettered answers: {', '.join(LETTERED)}.")
+        raise UserError(_NOT_LETTERED)
     lines = []
     for key, result in tasks.items():
         found = calibration_of(result, key)
@@ -73,7 +87,10 @@ def add_texts(
     """
     texts = read_texts(paths)
     measured = measure_texts(model, texts, compressors=True, progress=_named(progress, "text"))
+    before = results["tasks"].get("text", {}).get("data")
     results["tasks"]["text"] = {"task": "text", **measured.to_result().to_json()}
+    if before != results["tasks"]["text"]["data"]:
+        results.pop("context_law", None)  # of another text
     lines = [f"text: {measured.total.bits_per_byte:.4f} bits per byte over {measured.total.bytes:,} bytes."]
     if law:
         found = context_law(model, texts, progress=_named(progress, "law of context"))

@@ -10,20 +10,30 @@ from typing import Any
 from flyweight.base import UserError, atomic_write
 
 
+def read_text(file: Path) -> str:
+    """The text of a file of items.
+
+    Raises:
+        UserError: there is no such file, it is a folder, or not UTF-8.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file of items.") from None
+    except IsADirectoryError:
+        raise UserError(f"{file}: this is a folder; expected a file of items.") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: not UTF-8 text ({error}).") from None
+
+
 def read_json_lines(file: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file, blank lines left out.
 
     Raises:
-        UserError: the file is missing, or a line is not a JSON object (its number is named).
+        UserError: the file cannot be read, or a line is not a JSON object (its number is named).
     """
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file of items.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text ({error}).") from None
     items = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_text(file).split("\n"), 1):
         if not line.strip():
             continue
         try:

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from flyweight.evaluation.trees import Batch, Line, Row, make_batch, pack
+from flyweight.base import UserError
+from flyweight.evaluation.trees import LONGEST_ROW, Batch, Line, Row, make_batch, pack
 from flyweight.inference import LanguageModel
+from flyweight.inference.language_model import BROKEN
 from flyweight.model import Placement
 
 Request = tuple[list[int], list[int]]
@@ -77,17 +79,22 @@ def score_requests(
         requests: (context, continuation) pairs; a continuation has at least one token.
         batch_tokens: positions in a forward pass; it does not change the scores. None takes what suits the device.
         progress: called with the share of the work that is done.
+
+    Raises:
+        UserError: the model's likelihoods are no numbers, which would make the first choice always the best.
     """
     if batch_tokens is None:
         batch_tokens = BATCH_TOKENS if model.device.type == "cpu" else BATCH_TOKENS_ON_GPU
     lines = [_line(model, *request) for request in requests]
     values = np.zeros(len(requests))
     greedy = np.ones(len(requests), np.bool_)
-    rows = pack(lines, trees=model.takes_trees)
+    rows = pack(lines, trees=model.takes_trees, longest=min(LONGEST_ROW, model.longest_row or LONGEST_ROW))
     done, total, readouts = 0, sum(row.length for row in rows), 0
     for some in _batches(rows, batch_tokens):
         batch = make_batch(some, lines)
         log_probs, likeliest = _score(model, batch)
+        if np.isnan(log_probs).any():
+            raise UserError(BROKEN.format(model.name))
         values += np.bincount(batch.requests, log_probs, len(values))
         greedy[batch.requests[~likeliest]] = False
         readouts += len(batch.places)

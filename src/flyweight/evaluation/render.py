@@ -7,6 +7,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from flyweight.evaluation.comparison import is_lower_better
 from flyweight.evaluation.engine import quoted_metric, task_results
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.suites import Suite, suite_row
@@ -55,7 +56,7 @@ def _add(
     part: bool = False,
 ) -> None:
     for metric, found in metrics.items():
-        share = found.value <= 1 and "perplexity" not in metric and "bits" not in metric
+        share = found.value <= 1 and not is_lower_better(metric)
         value, error = (_percent, _percent) if share else (_number, _number)
         table.add_row(
             name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from flyweight.evaluation.bits import BitsPerByte
+from flyweight.base import UserError
+from flyweight.evaluation.bits import BitsPerByte, stream_nats
 from flyweight.evaluation.compressor import compressor_bits_per_byte
 from flyweight.evaluation.likelihood import BATCH_TOKENS
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.texts import Texts, read_texts
 from flyweight.inference import LanguageModel
+from flyweight.inference.language_model import BROKEN
 
 
 class DocumentBits(NamedTuple):
@@ -141,11 +143,17 @@ def measure_texts(
     batch_tokens: int = BATCH_TOKENS,
     progress: Callable[[float], None] | None = None,
 ) -> TextBits:
-    """The same of texts that were read; arguments as there."""
+    """The same of texts that were read; arguments as there.
+
+    Raises:
+        UserError: what the model computes is no number.
+    """
     end = model.tokenizer.end_of_text
     encoded = model.tokenizer.encode_batch([document.text for document in texts.documents])
     stream = np.array([end, *(token for tokens in encoded for token in (*tokens, end))], np.int64)
-    nats = _nats(model, torch.from_numpy(stream), batch_tokens, progress)
+    nats = stream_nats(model, torch.from_numpy(stream), batch_tokens, progress)
+    if not np.isfinite(nats).all():
+        raise UserError(BROKEN.format(model.name))
     scored = stream[1:] != end
     starts = np.cumsum([0, *(len(tokens) + 1 for tokens in encoded[:-1])])
     by_document = np.add.reduceat(nats, starts), np.add.reduceat(scored, starts)
@@ -163,36 +171,3 @@ def measure_texts(
     return TextBits(
         measured, model.max_length, texts.files, texts.skipped, digest.hexdigest()[:32], yardsticks
     )
-
-
-def _nats(
-    model: LanguageModel,
-    stream: torch.Tensor,
-    batch_tokens: int,
-    progress: Callable[[float], None] | None,
-) -> np.ndarray:
-    """-ln p (length,) float64 of each token after the first, from its window; 0 for end_of_text."""
-    end, length = model.tokenizer.end_of_text, len(stream) - 1
-    nats = np.zeros(length)
-    for start, stop, width in _windows(length, model.max_length, batch_tokens):
-        inputs, targets = (stream[start + by : stop + by].view(-1, width) for by in (0, 1))
-        scored = targets != end
-        if scored.any():
-            rows, positions = (place.to(model.device) for place in scored.nonzero(as_tuple=True))
-            log_probs = model.target_log_probs(
-                inputs.to(model.device), rows, positions, targets[scored].to(model.device)
-            )
-            nats[start:stop][scored.view(-1).numpy()] = -log_probs.cpu().double().numpy()
-        if progress is not None:
-            progress(stop / length)
-    return nats
-
-
-def _windows(length: int, width: int, batch_tokens: int) -> Iterator[tuple[int, int, int]]:
-    """(start, stop, width) of batches of whole windows, and of the rest as a shorter window."""
-    whole = length // width * width
-    step = max(1, batch_tokens // width) * width
-    for start in range(0, whole, step):
-        yield start, min(start + step, whole), width
-    if whole < length:
-        yield whole, length, length - whole

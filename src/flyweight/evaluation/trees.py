@@ -118,7 +118,7 @@ class Batch(NamedTuple):
     tokens: NDArray[np.int64]
     """(B, T)."""
     positions: NDArray[np.int64] | None
-    """(B, T): how many tokens stand before each; None where all rows are lines."""
+    """(B, T): how many tokens stand before each, 0 for padding; None where all rows are lines."""
     mask: NDArray[np.bool_] | None
     """(B, 1, T, T): which tokens each one sees; None where all rows are lines."""
     rows: NDArray[np.int64]
@@ -143,8 +143,11 @@ def make_batch(rows: Sequence[Row], lines: Sequence[Line]) -> Batch:
     nodes, targets, requests = [], [], []
     for number, row in enumerate(rows):
         tokens[number, : row.length] = np.concatenate(row.tokens)
-        if positions is not None and mask is not None and not row.is_line:
-            _place(row, positions[number], mask[number, 0])
+        if positions is not None and mask is not None:
+            # A row of several requests may be longer than the model: its own places would be no positions there.
+            positions[number, row.length :] = 0
+            if not row.is_line:
+                _place(row, positions[number], mask[number, 0])
         for request, branch in zip(row.requests, row.branches, strict=True):
             wanted = lines[request].targets
             nodes.append(number * width + branch.path[len(branch.path) - len(wanted) :])

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from flyweight.inference.language_model import LanguageModel
+from flyweight.base import UserError
+from flyweight.inference.language_model import BROKEN, LanguageModel
 
 ROWS = 32
 """Rows that are continued together, at most."""
@@ -69,6 +70,9 @@ def write_batched(
         prompts: what is to be continued.
         rows: how many are continued together, at most; it does not change the texts but for rounding.
         progress: called with the share of the prompts that are done.
+
+    Raises:
+        UserError: the model's logits are no numbers.
     """
     # The longest first, so that neighbours are alike and memory runs out at once if it does.
     waiting = sorted(
@@ -78,8 +82,9 @@ def write_batched(
     written: dict[int, Written] = {}
     group: _Group | None = None
     while waiting or group is not None:
-        if group is None or (group.active() <= rows // 2 and waiting and group.joins()):
-            group = _admit(model, group, waiting, rows)
+        most = _most_rows(group, waiting, rows)
+        if group is None or (group.active() <= most // 2 and waiting and group.joins()):
+            group = _admit(model, group, waiting, most)
         for line in group.step():
             written[line.place] = Written(_text(model, line.new), len(line.new), line.reason or "length")
             if progress is not None:
@@ -91,13 +96,18 @@ def write_batched(
     return [written[place] for place in range(len(prompts))]
 
 
+def _most_rows(group: _Group | None, waiting: list[_Line], rows: int) -> int:
+    """How many rows may go on together: each takes the room of the longest."""
+    lines = [*(group.lines if group else ()), *waiting[-1:]]
+    longest = max(len(line.prompt.tokens) + line.prompt.max_new_tokens for line in lines)
+    return max(1, min(rows, CACHED_TOKENS // longest))
+
+
 def _admit(model: LanguageModel, group: _Group | None, waiting: list[_Line], rows: int) -> _Group:
     """Begin the next prompts, beside the rows that go on."""
     if group is not None:
         group.drop_finished()
     free = rows - (group.active() if group else 0)
-    longest = len(waiting[-1].prompt.tokens) + waiting[-1].prompt.max_new_tokens
-    free = max(1, min(free, CACHED_TOKENS // longest))
     new = _Group(model, [waiting.pop() for _ in range(min(free, len(waiting)))])
     return new if group is None else group.beside(new)
 
@@ -119,7 +129,10 @@ class _Group:
         valid = None if bool(self.valid.all()) else self.valid.to(self.model.device)
         # Over the whole vocabulary, as transformers does it: where it is padded past the tokenizer's entries, such a
         # token stands for no text.
-        return self.model.next_logits(tokens, self.cache, valid).argmax(dim=1).tolist()
+        best = self.model.next_logits(tokens, self.cache, valid).max(dim=1)
+        if bool(best.values.isnan().any()):
+            raise UserError(BROKEN.format(self.model.name))
+        return best.indices.tolist()
 
     def active(self) -> int:
         """Rows that are not finished."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ class HuggingFaceModel(LanguageModel):
             prefix_token=bos,
             stop_tokens=frozenset(stops),
         )
+        # Some architectures keep a mask of their own, as long as their positions.
+        self.longest_row = self.max_length
         accepted = inspect.signature(self.model.forward).parameters
         self._keeps_some = "logits_to_keep" in accepted
         self._caches = "past_key_values" in accepted
@@ -91,7 +94,9 @@ class HuggingFaceModel(LanguageModel):
     @property
     def fingerprint(self) -> str:
         """See `LanguageModel`."""
-        return weights_fingerprint(self.model)
+        known = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "_attn_implementation"}
+        config = {key: value for key, value in self.model.config.to_dict().items() if key not in known}
+        return weights_fingerprint(self.model, json.dumps(config, sort_keys=True, default=str))
 
     @cached_property
     def _reads_out_apart(self) -> bool:

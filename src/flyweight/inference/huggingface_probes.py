@@ -43,9 +43,8 @@ def reads_out_apart(model: Any, device: torch.device) -> bool:
 @torch.no_grad()
 def takes_trees(model: Any, device: torch.device) -> bool:
     """Whether a row with two branches gives both the logits that they have in rows of their own."""
-    config = model.config.get_text_config()
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return False  # the window is part of the mask that a tree replaces
+    if _sees_only_near(model.config.get_text_config()):
+        return False
     stem, one, other = _some_tokens(model, 7).split([3, 2, 2])
     mask = torch.ones(7, 7, dtype=torch.bool).tril()
     mask[5:, 3:5] = False
@@ -59,6 +58,14 @@ def takes_trees(model: Any, device: torch.device) -> bool:
     except Exception:  # whatever an architecture raises: it gets one row a request then
         return False
     return _same(found[:5], expected[0]) and _same(found[5:], expected[1, 3:])
+
+
+def _sees_only_near(config: Any) -> bool:
+    """Whether some layer sees a window of what stands before a token, which seven tokens do not show: the window is
+    part of the mask that a tree replaces, or it is counted in places of the row instead of positions (GPT-Neo)."""
+    slides = getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True)
+    local = "local" in (getattr(config, "attention_layers", None) or ())
+    return bool(slides or local or getattr(config, "attention_chunk_size", None))
 
 
 def _some_tokens(model: Any, count: int) -> Tensor:

@@ -19,6 +19,12 @@ from flyweight.inference.caches import TokenCache
 from flyweight.inference.precision import Precision, autocast
 from flyweight.model import Decoder, KVCache, Placement, padded_left
 
+BROKEN = (
+    "{}: what the model computes is not a number (NaN), so nothing can be measured; its weights are damaged, or its "
+    "training diverged: take an earlier checkpoint."
+)
+"""Said of a model by its name."""
+
 READOUT_ELEMENTS = 2**24
 """Logits held at once while scoring (64 MiB in float32); places beyond are taken in turns."""
 
@@ -40,6 +46,8 @@ class LanguageModel(ABC):
     """
 
     takes_trees = False
+    longest_row: int | None = None
+    """Tokens that a row of several requests may have, at most; None where only positions count."""
     """Whether `logits_at` and `score` take rows that are trees (`Placement`)."""
 
     def __init__(
@@ -149,9 +157,9 @@ def score_in_parts(
     return Scored(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def weights_fingerprint(module: nn.Module) -> str:
-    """A hash of all parameters, by their names and bytes."""
-    digest = hashlib.blake2b(digest_size=16)
+def weights_fingerprint(module: nn.Module, about: str) -> str:
+    """A hash of all parameters, by their names and bytes, and of what else decides the logits."""
+    digest = hashlib.blake2b(about.encode(), digest_size=16)
     for name, parameter in sorted(module.named_parameters()):
         digest.update(name.encode())
         digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
@@ -185,7 +193,8 @@ class DecoderModel(LanguageModel):
     @property
     def fingerprint(self) -> str:
         """See `LanguageModel`."""
-        return weights_fingerprint(self.decoder)
+        about = f"{self.decoder.config.model_dump_json()} {self.decoder.multipliers}"
+        return weights_fingerprint(self.decoder, about)
 
     @torch.no_grad()
     def logits_at(

@@ -47,6 +47,23 @@ DISTRACTOR = [
 ]  # fmt: skip
 
 
+def test_items_that_share_an_id_are_told(tmp_path: Path, task_of: TaskOf):
+    (tmp_path / "hotpot_dev_distractor_v1.json").write_text(json.dumps([DISTRACTOR[0], DISTRACTOR[0]]))
+    with pytest.raises(UserError, match="more than once, such as 'id0'"):
+        run_distractor(task_of(tmp_path))
+    file = tmp_path / "claims.jsonl"
+    claim = {"id": 7, "claim": "Foxes swim.", "label": "SUPPORTS"}
+    file.write_text(f"{json.dumps(claim)}\n{json.dumps(claim)}\n")
+    with pytest.raises(UserError, match="more than once, such as '7'"):
+        read_claims(file)
+
+
+def test_a_folder_in_place_of_a_file_is_told(tmp_path: Path, task_of: TaskOf):
+    (tmp_path / "hotpot_dev_distractor_v1.json").mkdir()
+    with pytest.raises(UserError, match="this is a folder"):
+        run_distractor(task_of(tmp_path))
+
+
 def question(gold: str = "Europe") -> Question:
     return Question("1", "", "Question: Where do foxes live?", gold, CORPUS, NumberedLayout(""), judge)
 
@@ -246,6 +263,10 @@ def test_files_of_another_kind_are_refused(tmp_path: Path, task_of: TaskOf):
         ("[]", "no items in this file"),
         ('[{"question": "q", "answer": "a"}]', "item 1: no paragraphs; expected the distractor set"),
         ('[{"question": "q", "answer": "a", "context": [["t"]]}]', "item 1: no paragraphs"),
+        (
+            '[{"question": "q", "answer": "a", "context": [["t", ["s"]], ["u", "no list"]]}]',
+            "item 1: no paragraphs",
+        ),
         ('[{"question": "q", "context": [["t", ["s"]]]}]', "item 1: expected a text under 'answer'"),
         ("[3]", "item 1: no paragraphs"),
     ):

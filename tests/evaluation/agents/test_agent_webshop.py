@@ -176,6 +176,8 @@ def test_a_shop_that_is_not_there_is_told(
     assert missing_webshop(None) is None
     monkeypatch.setenv("WEBSHOP_URL", "http://127.0.0.1:1")
     assert "nothing answers at http://127.0.0.1:1" in str(missing_webshop(None))
+    monkeypatch.setenv("WEBSHOP_URL", "http://a shop")
+    assert "nothing answers at http://a shop" in str(missing_webshop(None))
     monkeypatch.setenv("WEBSHOP_URL", "localhost")
     assert "expected an address" in str(missing_webshop(None))
     monkeypatch.delenv("WEBSHOP_URL")
@@ -190,3 +192,17 @@ def test_a_shop_that_is_not_there_is_told(
 @pytest.mark.parametrize("html", ["", "<a>", "</form></style><button>x</button>", "<label>a", "text only"])
 def test_odd_pages_are_read_without_a_crash(html: str):
     assert read_page(html).score is None
+
+
+def test_a_product_that_stands_on_a_page_twice_is_read_once():
+    products = [f'<a class="product-link" href="/{n}">{n}</a>' for n in ("B1", "B2", "B3", "B4", "B4", "B1")]
+    assert read_page("".join(products)).links == {"b1": "/B1", "b2": "/B2", "b3": "/B3"}
+
+
+@pytest.mark.parametrize("score", ["", "<pre>none</pre>"])
+def test_a_last_page_without_a_score_is_told(monkeypatch: pytest.MonkeyPatch, address: str, score: str):
+    monkeypatch.setattr(
+        ShopPages, "do_GET", lambda self: self._send(f"<h3>Your score (min 0.0, max 1.0){score}</h3>")
+    )
+    with pytest.raises(UserError, match="no page as WebShop's server writes it"):
+        Shop(address, "fixed_0", shop_layout(None)).reset()

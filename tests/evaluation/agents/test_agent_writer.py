@@ -30,18 +30,14 @@ def test_a_prompt_that_does_not_fit_never_gets_to_the_model(model: DecoderModel)
 
 
 @given(
-    pieces=st.lists(st.text("ab\n", max_size=3), max_size=8),
+    whole=st.text("ab\n", max_size=24),
     stop=st.lists(st.text("ab\n", min_size=1, max_size=2)),
 )
-def test_text_ends_before_the_first_stop_however_it_comes(pieces: list[str], stop: list[str]):
-    whole, text = "".join(pieces), until(iter(pieces), stop)
+def test_text_ends_before_the_first_stop(whole: str, stop: list[str]):
+    text = until(whole, stop)
     assert whole.startswith(text)
     assert not any(word in text for word in stop)
-    ends = [whole.find(word) for word in stop if word in whole]
-    # A stop that comes later but is complete earlier may end the text; never later than the first by its length.
-    assert len(text) <= min(ends, default=len(whole)) + 1
-    if not ends:
-        assert text == whole
+    assert text == whole or whole[len(text) :].startswith(tuple(stop))
 
 
 def test_a_real_model_plays_and_what_does_not_fit_is_counted(

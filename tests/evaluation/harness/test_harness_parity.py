@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -74,3 +75,65 @@ def test_more_examples_than_there_are(llama_folder: Path, benchmarks_folder: Pat
     task = TaskInput(model, benchmarks_folder, 2, 0, None, None)
     with pytest.raises(UserError, match="gsm8k@20: there are 9 examples to draw from"):
         run_benchmark("gsm8k", task, shots=20)
+
+
+def test_the_subsets_of_math_are_found_and_counted_by_size(llama_folder: Path, tmp_path: Path):
+    types = [
+        "Algebra",
+        "Counting & Probability",
+        "Geometry",
+        "Intermediate Algebra",
+        "Number Theory",
+        "Prealgebra",
+    ]
+    records = [
+        {"problem": "1 + 1 = ?", "solution": r"It is $\boxed{2}$.", "level": "Level 1", "type": one}
+        for one in [*types, "Precalculus", "Precalculus"]
+    ]
+    write(tmp_path / "math" / "test.jsonl", records)
+    model = load_model(llama_folder, "cpu")
+    found = run_benchmark("minerva_math", TaskInput(model, tmp_path, None, 0, None, None))
+    assert found.metrics["exact_match"].n == 8
+    assert len(found.subsets) == 7
+    assert found.shots == 4
+
+
+QUESTION = {"goal": "open box", "sol1": "pull", "sol2": "push", "label": 0}
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ({**QUESTION, "label": -1}, "piqa, item 0: its right answer is -1; expected a number from 0 to 1"),
+        ({**QUESTION, "label": "1"}, "piqa, item 0: its right answer is '1'"),
+        (
+            {**QUESTION, "label": None},
+            r"piqa: a record in .*piqa is not as lm-eval's task expects it \(TypeError",
+        ),
+        ({**QUESTION, "sol1": ""}, "a record in .* is not as lm-eval's task expects it"),
+    ],
+)
+def test_records_that_have_no_right_answer_or_no_choice(
+    record: dict[str, Any], message: str, llama_folder: Path, tmp_path: Path
+):
+    write(tmp_path / "piqa" / "validation.jsonl", [record] * 2)
+    with pytest.raises(UserError, match=message):
+        run_benchmark("piqa", TaskInput(load_model(llama_folder, "cpu"), tmp_path, None, 0, None, None))
+
+
+def test_labels_that_cannot_be_read_are_not_called_a_matter_of_the_hub(llama_folder: Path, tmp_path: Path):
+    endings = {
+        "activity_label": "a",
+        "ctx_a": "b",
+        "ctx_b": "c",
+        "endings": ["d", "e", "f", "g"],
+        "label": "",
+    }
+    write(tmp_path / "hellaswag" / "validation.jsonl", [endings])
+    with pytest.raises(UserError, match=r"a record in .*hellaswag is not as lm-eval's task expects it"):
+        run_benchmark("hellaswag", TaskInput(load_model(llama_folder, "cpu"), tmp_path, None, 0, None, None))
+
+
+def write(file: Path, records: list[dict[str, Any]]) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))

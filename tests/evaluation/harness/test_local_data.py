@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer, models
 
 from flyweight.base import UserError
+from flyweight.corpus import TextTokenizer
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
 from flyweight.evaluation.harness.encoding import encode_pairs
 from flyweight.evaluation.harness.local_data import LocalData
@@ -40,6 +44,53 @@ def test_other_fields_are_named(tmp_path: Path):
         UserError, match=r"validation.jsonl, record 2: piqa needs the fields sol1, sol2, label; found goal"
     ):
         data("piqa", tmp_path).splits()
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "text", "message"),
+    [
+        (
+            "hellaswag",
+            "validation.csv",
+            "activity_label,ctx_a,ctx_b,endings,label\na,b,c,d,1\n",
+            "endings is one text",
+        ),
+        ("boolq", "validation.csv", "question,passage,label\né,b,1\n", "not a table in UTF-8"),
+    ],
+)
+def test_tables_that_cannot_hold_a_benchmark(name: str, file: str, text: str, message: str, tmp_path: Path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / file).write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match=message):
+        data(name, tmp_path).splits()
+
+
+def test_the_examples_that_a_task_has_by_itself_are_asked_for(benchmarks_folder: Path):
+    assert data("gsm8k", benchmarks_folder).missing(None) is None
+    (
+        benchmarks_folder / "gsm8k" / "train.jsonl"
+    ).unlink()  # lm-eval would take them from the items that are scored
+    assert "the 5 examples of its prompts need" in (data("gsm8k", benchmarks_folder).missing(None) or "")
+    assert data("gsm8k", benchmarks_folder).missing(0) is None
+
+
+def test_lm_eval_draws_no_other_number_of_examples_from_files():
+    from flyweight.evaluation.harness.loading import _index, _leaves
+
+    for benchmark in BENCHMARKS.values():
+        manager = _index(benchmark)
+        config = manager.task_index[_leaves(manager, benchmark.task)[0]].cfg
+        if benchmark.shots_split is not None:
+            assert (config.get("num_fewshot") or 0) == benchmark.shots
+
+
+def test_records_are_let_go_after_a_run(benchmarks_folder: Path):
+    held = data("piqa", benchmarks_folder)
+    held.splits()
+    seen = weakref.ref(held)
+    del held
+    gc.collect()
+    assert seen() is None
 
 
 def test_subsets_by_field_by_file_and_by_folder(tmp_path: Path):
@@ -106,3 +157,14 @@ def test_pairs_are_encoded_as_lm_eval_does(model: DecoderModel):
     assert found.requests[1] == ([model.prefix_token], encode(" x"))
     assert found.requests[0] == found.requests[2]
     assert found.split_apart == 0
+
+
+def test_a_choice_that_joins_its_context_is_scored_apart_and_an_empty_one_is_told(model: DecoderModel):
+    joined = TextTokenizer(Tokenizer(models.WordLevel({"ab": 0, "b": 1, "a": 2, "[UNK]": 3}, "[UNK]")), "ab")
+    other = DecoderModel(model.decoder, joined)
+    found = encode_pairs(other, [("a", "b")])
+    assert (found.requests, found.split_apart) == ([([2], [1])], 1)
+    with pytest.raises(UserError, match="a choice has no tokens"):
+        encode_pairs(model, [("ab", "")])
+    with pytest.raises(UserError, match="a text has no tokens"):
+        encode_pairs(model, [("", "")])

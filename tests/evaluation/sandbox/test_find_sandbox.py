@@ -16,6 +16,7 @@ import pytest
 
 from flyweight.base import UserError
 from flyweight.evaluation.sandbox import Limits, Unsandboxed, find_sandbox, programs, run_programs
+from flyweight.evaluation.sandbox.bubblewrap import Bubblewrap
 from flyweight.evaluation.sandbox.launch import Launch
 
 
@@ -53,6 +54,12 @@ def test_a_bubblewrap_that_does_not_work_is_found_out(
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     with pytest.raises(UserError, match=rf"does not work here \(.*{words}.*--unsafe-code"):
         find_sandbox()
+
+
+def test_a_sandbox_that_works_is_used_even_where_going_without_is_allowed(monkeypatch: pytest.MonkeyPatch):
+    found = Bubblewrap("bwrap")
+    monkeypatch.setattr(programs, "_find_bubblewrap", lambda: found)
+    assert find_sandbox(unsafe=True) is found
 
 
 def test_outcomes_keep_the_order_of_the_programs() -> None:

@@ -35,6 +35,11 @@ def test_processor_time_is_limited_apart_from_the_clock(run: Run) -> None:
     assert "processor" in outcome.detail
 
 
+def test_a_clock_of_the_programs_own_is_no_limit_of_ours(run: Run) -> None:
+    outcome = run("import signal, time\nsignal.setitimer(signal.ITIMER_REAL, 0.01)\ntime.sleep(20)")
+    assert (outcome.reason, outcome.detail) == ("killed", "ended by SIGALRM")
+
+
 def test_one_hog_of_memory(run_anywhere: Run) -> None:
     outcome = run_anywhere("hog = []\nwhile True: hog.append(bytearray(2**22))", memory=200 * MEBIBYTE)
     assert outcome.reason == "memory"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
 from flyweight.base import UserError
+from flyweight.evaluation.items import read_text
 
 T = TypeVar("T")
 REACT_ITEMS, REACT_SEED = 7405, 233
@@ -52,12 +55,25 @@ def read_json_file(file: Path, kind: type[T]) -> T:
         UserError: not JSON, or another kind of value.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        value = json.loads(read_text(file))
+    except json.JSONDecodeError as error:
         raise UserError(f"{file}: not valid JSON ({error}).") from None
     if not isinstance(value, kind):
         raise UserError(f"{file}: expected a JSON {_word(kind)}, found a JSON {_word(type(value))}.")
     return value
+
+
+def refuse_same_ids(ids: Sequence[str], file: Path) -> None:
+    """Items are told apart, and compared between models, by their ids.
+
+    Raises:
+        UserError: two have the same one.
+    """
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{file}: {len(twice)} ids stand there more than once, such as {twice[0]!r}; give each item its own."
+        )
 
 
 def text_field(item: Any, key: str, file: Path, number: int) -> str:

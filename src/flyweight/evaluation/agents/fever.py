@@ -15,7 +15,14 @@ from typing import Any
 from flyweight.base import UserError
 from flyweight.evaluation.agents.answers import exact_match
 from flyweight.evaluation.agents.articles import read_corpus
-from flyweight.evaluation.agents.data import examples, lacking, need_file, react_order, text_field
+from flyweight.evaluation.agents.data import (
+    examples,
+    lacking,
+    need_file,
+    react_order,
+    refuse_same_ids,
+    text_field,
+)
 from flyweight.evaluation.agents.environment import Environment
 from flyweight.evaluation.agents.hotpotqa import some
 from flyweight.evaluation.agents.layout import Layout, NumberedLayout
@@ -58,6 +65,7 @@ def read_claims(file: Path, limit: int | None = None) -> list[tuple[str, str, st
         if label not in LABELS:
             raise UserError(f"{file}, item {number}: the label is {label!r}; expected {', '.join(LABELS)}.")
         claims.append((str(item.get("id", number)), text_field(item, "claim", file, number).strip(), label))
+    refuse_same_ids([identity for identity, _, _ in claims], file)
     return react_order(claims)[:limit]
 
 

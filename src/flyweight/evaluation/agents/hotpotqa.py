@@ -19,6 +19,7 @@ from flyweight.evaluation.agents.data import (
     need_file,
     react_order,
     read_json_file,
+    refuse_same_ids,
     text_field,
 )
 from flyweight.evaluation.agents.environment import Environment
@@ -99,13 +100,14 @@ def missing_corpus(data: Path | None) -> str | None:
 
 
 def some(environments: list[Environment], file: Path) -> list[Environment]:
-    """`environments`, which are not none.
+    """`environments`, which are not none, each with an id of its own.
 
     Raises:
-        UserError: they are.
+        UserError: they are none, or two have the same id.
     """
     if not environments:
         raise UserError(f"{file}: no items in this file; expected one or more.")
+    refuse_same_ids([environment.identity for environment in environments], file)
     return environments
 
 
@@ -124,6 +126,8 @@ def _question(number: int, item: Any, corpus: ClosedCorpus, layout: Layout, file
 def _paragraphs(file: Path, number: int, item: Any) -> ClosedCorpus:
     context = item.get("context") if isinstance(item, dict) else None
     try:
+        if any(isinstance(sentences, str) for _, sentences in context or ()):
+            raise TypeError("a text would come apart into its letters")
         articles = [
             Article(str(title), tuple(sentence.strip() for sentence in sentences if sentence.strip()))
             for title, sentences in context or ()

@@ -8,6 +8,7 @@ one action a step, 15 of them, of a page of results the first three products, th
 from __future__ import annotations
 
 import os
+from http.client import HTTPException
 from pathlib import Path
 from random import Random
 from urllib.error import URLError
@@ -40,6 +41,9 @@ INSTRUCTION = (
     "Buy what the instruction asks for in a shop. After Action: stands search[words], click[...] with what stands "
     "in brackets on the page, or think[...]; click[Buy Now] ends the task.\n\n"
 )
+
+# HTTPException: an answer that breaks off, an address with a space in it.
+_NO_ANSWER = (URLError, OSError, ValueError, HTTPException)
 
 
 class Shop(Environment):
@@ -102,11 +106,14 @@ class Shop(Environment):
                 # A search is answered with another address, from which the page's links count.
                 self._place = answer.url
                 html = answer.read().decode("utf-8", errors="replace")
-        except (URLError, OSError, ValueError) as error:
+        except _NO_ANSWER as error:
             raise UserError(
                 f"{self._place}: WebShop's server does not answer ({error}); start it, or set {ADDRESS}."
             ) from None
-        self._page = read_page(html)
+        try:
+            self._page = read_page(html)
+        except ValueError as error:
+            raise UserError(f"{self._place}: no page as WebShop's server writes it ({error}).") from None
 
 
 def shop_layout(data: Path | None) -> Layout:
@@ -142,5 +149,5 @@ def missing_webshop(data: Path | None) -> str | None:
     try:
         with urlopen(f"{address.rstrip('/')}/fixed_0", timeout=SECONDS):
             return None
-    except (URLError, OSError, ValueError) as error:
+    except _NO_ANSWER as error:
         return f"nothing answers at {address} ({error}); start WebShop's server there."

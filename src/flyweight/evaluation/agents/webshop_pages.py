@@ -79,19 +79,25 @@ def read_page(html: str) -> Page:
     Buttons and products stand on lines of their own, options behind their name, all in brackets; of products
     the first three are shown and can be clicked. The instruction is shown where one searches, not again at the
     top of every other page, and of the last page the score.
+
+    Raises:
+        ValueError: a page that announces a score and has none.
     """
     reader = _Reader()
     reader.feed(html)
     reader.close()
     links, lines = dict(reader.links), list[str]()
     products, fresh, score = 0, True, None
+    shown_products: set[str] = set()  # one may stand on the page again, further down
     for place, (kind, words) in enumerate(reader.pieces):
         if words == SCORE_TITLE:
             score = _number_after(reader.pieces[place + 1 :])
         products += kind == "product"
+        if kind == "product" and products <= SHOWN_PRODUCTS:
+            shown_products.add(words)
         if products > SHOWN_PRODUCTS:
-            if kind == "product":
-                del links[words.lower()]
+            if kind == "product" and words not in shown_products:
+                links.pop(words.lower(), None)
             continue
         if kind == "line":
             fresh = True
@@ -111,4 +117,4 @@ def read_page(html: str) -> Page:
 
 
 def _number_after(pieces: list[tuple[str, str]]) -> float:
-    return float(next(words for kind, words in pieces if kind != "line"))
+    return float(next((words for kind, words in pieces if kind != "line"), "no score"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 from flyweight.inference import LanguageModel
@@ -57,15 +56,10 @@ class ModelWriter:
             Prompt([end, *self.model.tokenizer.encode(prompt)], max_new_tokens, tuple(stop))
             for prompt in prompts
         ]
-        return [until(iter([one.text]), stop) for one in write_batched(self.model, wanted)]
+        return [until(one.text, stop) for one in write_batched(self.model, wanted)]
 
 
-def until(pieces: Iterator[str], stop: list[str]) -> str:
-    """The joined pieces before the first stop string; no piece is taken beyond it."""
-    text = ""
-    for piece in pieces:
-        text += piece
-        ends = [place for place in (text.find(word) for word in stop) if place >= 0]
-        if ends:
-            return text[: min(ends)]
-    return text
+def until(text: str, stop: list[str]) -> str:
+    """What stands before the first stop string."""
+    ends = [place for place in (text.find(word) for word in stop) if place >= 0]
+    return text[: min(ends, default=len(text))]

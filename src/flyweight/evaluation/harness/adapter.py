@@ -102,7 +102,9 @@ class HarnessModel(LM):
             new = wanted if wanted < model.max_length else model.max_length // 2
             tokens = contexts[text] or [model.prefix_token]
             lost = max(0, len(tokens) + new - model.max_length)
-            self.fit.update(requests=1, truncated=lost > 0, tokens_lost=lost, shortened=new < wanted)
+            self.fit.update(
+                requests=1, truncated=int(lost > 0), tokens_lost=lost, shortened=int(new < wanted)
+            )
             stop = handle_stop_sequences(options.get("until"), eos=end)
             prompts.append(Prompt(tokens[lost:], new, tuple(text for text in stop if text)))
             stops.append(stop)

@@ -25,12 +25,16 @@ class Benchmark:
     """The splits that it reads, and for each the names that a local file may have (without ending)."""
     fields: tuple[str, ...]
     """What each record must have."""
+    group_folder: str | None = None
+    """Where lm-eval has the group, if not in the folder of its tasks."""
     folders: tuple[str, ...] = ()
     """Names of its local folder besides its own name."""
     subset_field: str | None = None
     """The field that tells the subsets of one file apart; where it is missing each subset has a file."""
     shots_split: str | None = None
     """Split of the examples; None where they come with the task, or with the split that is scored."""
+    shots: int = 0
+    """Examples in lm-eval's own prompt, of those that come from `shots_split`."""
     adapt: Callable[[Record], Record | None] | None = None
     """Makes of a record of the original release the one that lm-eval expects; None leaves it out."""
     runs_code: bool = False
@@ -109,11 +113,12 @@ BENCHMARKS: dict[str, Benchmark] = {
         ("input", "target"),
     ),
     "gsm8k": Benchmark(
-        "gsm8k", "gsm8k", "exact_match,strict-match", None, _TEST, ("question", "answer"), shots_split="train"
+        "gsm8k", "gsm8k", "exact_match,strict-match", None, _TEST, ("question", "answer"), shots_split="train",
+        shots=5,
     ),
     "minerva_math": Benchmark(
-        "minerva_math", "minerva_math", "exact_match", None, _TEST, _MATH, folders=("math", "hendrycks_math"),
-        subset_field="type",
+        "minerva_math", "minerva_math", "exact_match", None, _TEST, _MATH, group_folder="benchmarks",
+        folders=("math", "hendrycks_math"), subset_field="type",
     ),
     "minerva_math500": Benchmark(
         "minerva_math500", "minerva_math", "exact_match", None, {"test": _one("test")}, _MATH, folders=("math500",)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from flyweight.base import UserError
 from flyweight.evaluation.likelihood import Request
 from flyweight.inference import LanguageModel
 
@@ -37,6 +38,8 @@ def encode_pairs(model: LanguageModel, pairs: Sequence[tuple[str, str]]) -> Enco
     for context, rest in moved:
         if not context:
             tokens = bare[rest]
+            if not tokens:
+                raise UserError("a text has no tokens, neither before nor in what is to be scored.")
             same = bool(tokens) and tokens[0] == model.prefix_token
             encoded.requests.append((tokens[:1], tokens[1:]) if same else ([model.prefix_token], tokens))
             continue
@@ -45,6 +48,10 @@ def encode_pairs(model: LanguageModel, pairs: Sequence[tuple[str, str]]) -> Enco
         if not behind:
             behind = model.tokenizer.encode(rest)
             encoded.split_apart += 1
+        if not behind:
+            raise UserError(
+                f"a choice has no tokens ({rest!r} after {context[-40:]!r}), so that it has no likelihood."
+            )
         encoded.requests.append((first, behind))
     return encoded
 

@@ -34,14 +34,11 @@ def load_benchmark(name: str, data: LocalData | None, shots: int | None) -> Load
     Raises:
         UserError: lm-eval is not installed or does not know the task, or its data cannot be had.
     """
-    manager_class, tasks_folder = _lm_eval()
     benchmark = BENCHMARKS.get(name)
     if benchmark is None:
         manager, task = _all_of_lm_eval(), name
     else:
-        # Only this folder: an index of all of lm-eval's tasks takes seconds.
-        manager = manager_class(include_path=tasks_folder / benchmark.folder, include_defaults=False)
-        task = benchmark.task
+        manager, task = _index(benchmark), benchmark.task
     members = [_with_data(manager, leaf, benchmark, data) for leaf in _leaves(manager, task)]
     whole = {"group": "whole", "task": members}
     if aggregated := (manager.task_index[task].cfg or {}).get("aggregate_metric_list"):
@@ -49,19 +46,45 @@ def load_benchmark(name: str, data: LocalData | None, shots: int | None) -> Load
     # In a group of its own: lm-eval hands what it does not know about an outer group on to every task.
     spec = {"group": "benchmark", "task": [whole]}
     try:
-        loaded = manager.load([spec])
+        with strange_data_told(name, data):
+            loaded = manager.load([spec])
     except UserError:
         raise
     except (ImportError, AssertionError) as error:  # the MATH tasks assert the version of a package
         raise UserError(f"{name}: lm-eval's task needs a package that is missing ({error}).") from None
-    except (OSError, ConnectionError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{name}: its data cannot be had from the hub ({reason}); give a folder with local files (--data DIR)."
+            f"{name}: its data cannot be had from the hub ({_short(error)}); give a folder with local files "
+            f"(--data DIR)."
         ) from None
     for leaf in loaded["tasks"].values():
         _set_shots(name, leaf, shots)
     return loaded
+
+
+@contextlib.contextmanager
+def strange_data_told(name: str, data: LocalData | None) -> Iterator[None]:
+    """Turn what lm-eval's code raises over records of another kind than its own into one sentence.
+
+    Without local data this is left to the caller: the hub's records are those that the task was written for.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        yield
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, TemplateError) as error:
+        if data is None:
+            raise
+        raise UserError(
+            f"{name}: a record in {data.places[0]} is not as lm-eval's task expects it "
+            f"({type(error).__name__}: {_short(error)}); compare the files with the benchmark's own."
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def check_known(name: str) -> None:
@@ -77,6 +100,13 @@ def check_known(name: str) -> None:
         near = difflib.get_close_matches(name, known, 3)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; see `flyweight evaluate --help`."
         raise UserError(f"there is no task {name!r}, neither here nor in lm-eval{hint}")
+
+
+def _index(benchmark: Benchmark) -> Any:
+    """An index of its folders only: one of all of lm-eval's tasks takes seconds."""
+    manager_class, tasks_folder = _lm_eval()
+    folders = [tasks_folder / folder for folder in (benchmark.folder, benchmark.group_folder) if folder]
+    return manager_class(include_path=folders, include_defaults=False)
 
 
 @functools.cache

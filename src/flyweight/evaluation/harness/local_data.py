@@ -7,7 +7,6 @@ one file with a field that tells them apart, or a file for each: `DIR/NAME/SUBSE
 from __future__ import annotations
 
 import csv
-import functools
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,6 +18,8 @@ from flyweight.evaluation.harness.rows import Record, Rows
 from flyweight.evaluation.items import read_json_lines
 
 _ENDINGS = (".jsonl", ".json", ".parquet", ".csv")
+_HOLD_SEVERAL = frozenset({"choices", "endings", "test_list"})
+"""Fields of several texts."""
 
 
 class LocalData:
@@ -30,10 +31,15 @@ class LocalData:
         found = [folder / candidate for candidate in names if (folder / candidate).is_dir()]
         self.places = found
         self.folder = folder
+        # Kept here and not by a cache of the class, which would hold every benchmark's records to the process's end.
+        self._records_of: dict[Path, list[Record]] = {}
+        self._subsets_of: dict[Path, dict[str, list[Record]]] = {}
 
-    def missing(self, shots: int) -> str | None:
-        """Why the benchmark cannot be run with these files; None if it can."""
+    def missing(self, shots: int | None) -> str | None:
+        """Why the benchmark cannot be run with these files and this many examples (None: its own number); None if
+        it can."""
         benchmark = self.benchmark
+        shots = benchmark.shots if shots is None else shots
         if not self.places:
             others = f" (or {', '.join(benchmark.folders)})" if benchmark.folders else ""
             return f"{self.name}: there is no folder {self.folder / self.name}{others} with its files."
@@ -81,13 +87,13 @@ class LocalData:
             for record in self._by_subset(file).get(_key(subset), [])
         ]
 
-    @functools.cache  # noqa: B019 (lives as long as the run of one benchmark)
     def _by_subset(self, file: Path) -> dict[str, list[Record]]:
-        found: dict[str, list[Record]] = {}
-        if self.benchmark.subset_field is not None:
-            for record in self._read(file):
-                found.setdefault(_key(str(record.get(self.benchmark.subset_field))), []).append(record)
-        return found
+        if file not in self._subsets_of:
+            found = self._subsets_of[file] = {}
+            if self.benchmark.subset_field is not None:
+                for record in self._read(file):
+                    found.setdefault(_key(str(record.get(self.benchmark.subset_field))), []).append(record)
+        return self._subsets_of[file]
 
     def _files(self, split: str) -> list[Path]:
         """The files that may hold records of a split: those named after it; else those of its subsets."""
@@ -106,8 +112,12 @@ class LocalData:
                 return rest
         return []
 
-    @functools.cache  # noqa: B019 (lives as long as the run of one benchmark)
     def _read(self, file: Path) -> list[Record]:
+        if file not in self._records_of:
+            self._records_of[file] = self._checked(file)
+        return self._records_of[file]
+
+    def _checked(self, file: Path) -> list[Record]:
         benchmark, records = self.benchmark, []
         for number, record in enumerate(_read_file(file), 1):
             try:
@@ -122,6 +132,13 @@ class LocalData:
                     f"{file}, record {number}: {self.name} needs the field{'s' if len(lacking) > 1 else ''} "
                     f"{', '.join(lacking)}; found {', '.join(map(str, record)) or 'none'}."
                 )
+            for field in _HOLD_SEVERAL.intersection(benchmark.fields):
+                # Its letters would be taken for the choices.
+                if isinstance(adapted[field], str):
+                    raise UserError(
+                        f"{file}, record {number}: {field} is one text, {adapted[field][:40]!r}; expected a list of "
+                        f"them, which a .csv file cannot hold: use .jsonl or .parquet."
+                    )
             records.append(adapted)
         return records
 
@@ -141,8 +158,11 @@ def _read_file(file: Path) -> Iterable[Record]:
     if file.suffix == ".json":
         return _read_json(file)
     if file.suffix == ".csv":
-        with file.open(encoding="utf-8-sig", newline="") as text:
-            return list(csv.DictReader(text))
+        try:
+            with file.open(encoding="utf-8-sig", newline="") as text:
+                return list(csv.DictReader(text))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(f"{file}: not a table in UTF-8 ({error}).") from None
     import pyarrow.parquet
 
     try:

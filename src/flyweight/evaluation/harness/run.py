@@ -11,9 +11,16 @@ from typing import Any
 
 import orjson
 
+from flyweight.base import UserError
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
 from flyweight.evaluation.harness.code import code_runs, run_side_by_side
-from flyweight.evaluation.harness.loading import WHOLE, LoadedTasks, load_benchmark, quick_and_quiet
+from flyweight.evaluation.harness.loading import (
+    WHOLE,
+    LoadedTasks,
+    load_benchmark,
+    quick_and_quiet,
+    strange_data_told,
+)
 from flyweight.evaluation.harness.local_data import LocalData
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.tasks.task import TaskInput
@@ -48,17 +55,44 @@ def run_benchmark(
         model = HarnessModel(task.model, progress=task.progress)
         if metric is not None:
             run_side_by_side(loaded, metric, task.progress)
-        results = evaluate(
-            lm=model,
-            task_dict=loaded,
-            limit=task.limit,
-            bootstrap_iters=BOOTSTRAP_ITERATIONS,
-            log_samples=True,
-            confirm_run_unsafe_code=True,
-        )
+        with strange_data_told(name, local):
+            results = evaluate(
+                lm=model,
+                task_dict=loaded,
+                limit=task.limit,
+                bootstrap_iters=BOOTSTRAP_ITERATIONS,
+                log_samples=True,
+                confirm_run_unsafe_code=True,
+            )
     assert results is not None
+    samples: Any = results.get("samples", {})
+    for leaf, loaded_task in loaded["tasks"].items():
+        _check_answers(leaf, loaded_task, samples[leaf])
     found = _result(name, loaded, results, model, str(task.data) if local else "hub")
     return found if metric is None else replace(found, details={**found.details, **metric.describe()})
+
+
+def _check_answers(name: str, task: Any, samples: list[dict[str, Any]]) -> None:
+    """Whether each item's right answer is one of its choices; where it is not, lm-eval counts every model wrong.
+
+    Raises:
+        UserError: it is not: a test split without answers, or numbers that a .csv file holds as text.
+    """
+    if (
+        task.OUTPUT_TYPE != "multiple_choice" or task.multiple_input
+    ):  # there the target is the text that is scored
+        return
+    for sample in samples:
+        gold, count = sample["target"], len(sample["resps"])
+        if isinstance(gold, int) and not 0 <= gold < count:
+            known = False
+        else:
+            known = not isinstance(gold, str) or gold in task.doc_to_choice(sample["doc"])
+        if not known:
+            raise UserError(
+                f"{name}, item {sample['doc_id']}: its right answer is {gold!r}; expected a number from 0 to "
+                f"{count - 1} (in a .csv file numbers are text: use .jsonl)."
+            )
 
 
 def _result(
@@ -148,10 +182,11 @@ def _short(leaf: str, leaves: list[str]) -> str:
 
 
 def _fingerprint(loaded: LoadedTasks) -> str:
-    """A hash of all items of the scored splits, as lm-eval has them, and of their order."""
+    """A hash of all items of the scored splits, as lm-eval has them and in their order, and of the examples."""
     digest = hashlib.blake2b(digest_size=16)
     for leaf, task in loaded["tasks"].items():
         digest.update(leaf.encode())
-        for record in task.eval_docs:
+        examples = (task.fewshot_docs() or ()) if task.get_config("num_fewshot") else ()
+        for record in (*task.eval_docs, *examples):
             digest.update(orjson.dumps(record, option=orjson.OPT_SORT_KEYS, default=str))
     return digest.hexdigest()

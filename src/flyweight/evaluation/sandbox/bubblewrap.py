@@ -34,9 +34,10 @@ class Interpreter:
 
     @classmethod
     def current(cls) -> Interpreter:
-        """The Python that runs this, or the one that its virtual environment stands on; no installed packages.
+        """The Python that runs this, or the one that its virtual environment stands on; not the environment itself.
 
-        It may lie in somebody's home directory: nothing but its own folders is bound into the sandbox.
+        Its own `site-packages` mostly lies below the standard library: it can be read, but is not on the path. It may
+        lie in somebody's home directory: nothing but its own folders is bound into the sandbox.
         """
         base = getattr(sys, "_base_executable", None) or sys.executable
         # Not the path that sysconfig gives by itself: that one is the virtual environment's.

@@ -211,7 +211,7 @@ class _Exchange:
             return Outcome("failed", message="closed its files before its tests had ended")
         # bubblewrap tells of a signal as a shell does, by 128 and its number.
         number = -code if code < 0 else code - 128
-        if number in (signal.SIGXCPU, signal.SIGALRM):
+        if number == signal.SIGXCPU:
             return Outcome(
                 "timed out", message=f"used more than {self.limits.cpu_seconds} s of the processor"
             )

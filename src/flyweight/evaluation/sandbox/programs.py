@@ -72,15 +72,22 @@ def default_workers() -> int:
 
 
 def find_sandbox(unsafe: bool = False) -> Sandbox:
-    """Where programs run on this machine: bubblewrap, or with `unsafe` a plain process of this user.
+    """Where programs run on this machine: bubblewrap, or, where that cannot be had, with `unsafe` a plain process.
 
     Whether bubblewrap works is found out by running a program in it, once.
 
     Raises:
         UserError: bubblewrap is not installed, or may not make namespaces here.
     """
-    if unsafe:
-        return Unsandboxed()
+    try:
+        return _find_bubblewrap()
+    except UserError:
+        if unsafe:
+            return Unsandboxed()
+        raise
+
+
+def _find_bubblewrap() -> Bubblewrap:
     if not sys.platform.startswith("linux"):
         raise UserError(
             f"programs that a model wrote are run in bubblewrap, which {platform.system()} does not have; "

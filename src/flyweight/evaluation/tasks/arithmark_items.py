@@ -66,6 +66,10 @@ def balanced_options(problem: Problem, rng: random.Random) -> list[str]:
     drawn freely the right answer is the second smallest of four in two items of five: more than
     chance, without any arithmetic. Here the rank of the right answer is drawn first, and the wrong
     ones to fit it (as far as numbers below a small answer go).
+
+    Wrong options are made from the right one, so that of the four it is the one most like the others: whoever may
+    compare options finds it so in two items of three. A score looks at one option at a time and cannot; do not show
+    the options together, as for letters to choose from.
     """
     right = problem.answer
     wrong = {option for _ in range(_DRAWS) for option in distractors(problem, rng)} - {right}
@@ -125,23 +129,38 @@ def question_of(item: Item, form: Form) -> Question:
         KeyError, TypeError, ValueError, AttributeError: the item is not of that version.
     """
     if form == "v1":
-        endings = [f" {option}" for option in item["options"]]
+        options = item["options"]
+        if not isinstance(options, list) or any(
+            isinstance(option, list | dict | bool | None) for option in options
+        ):
+            raise ValueError(f"options is {str(options)[:60]}; expected a list of numbers")
+        endings = [f" {option}" for option in options]
         question = Question(
-            item["expression"], endings, int(item["answer_index"]), int(item["n_operands"]), None
+            item["expression"], endings, _label(item["answer_index"]), int(item["n_operands"]), None
         )
     else:
         operands = None if form == "v3" else int(item["metadata"]["operator_count"]) + 1
         category = str(item["activity_label"]) if form == "v3" else None
         difficulty = None if form == "v3" else item["metadata"].get("difficulty")
-        # The published v2 has the label as text in some rows.
+        if not isinstance(item["endings"], list):  # a text would come apart into its letters
+            raise ValueError(f"endings is {str(item['endings'])[:60]!r}; expected a list of texts")
         question = Question(
-            item["ctx"], list(item["endings"]), int(item["label"]), operands, category, difficulty
+            item["ctx"], item["endings"], _label(item["label"]), operands, category, difficulty
         )
-    if not question.context or not all(ending.strip() for ending in question.endings):
+    if not question.context.strip() or not all(ending.strip() for ending in question.endings):
         raise ValueError("an empty context or ending")
+    if len(question.endings) < 2:
+        raise ValueError(f"the endings are {question.endings}; expected two or more")
     if not 0 <= question.label < len(question.endings):
         raise ValueError(f"label {question.label} of {len(question.endings)} endings")
     return question
+
+
+def _label(value: Any) -> int:
+    """A label is a whole number; the published v2 has it as text in some rows."""
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise ValueError(f"label {value!r}; expected a whole number")
+    return int(value)
 
 
 def read_questions(file: Path, form: Form) -> list[Question]:

@@ -124,7 +124,7 @@ def _question(record: dict[str, Any], place: str, schema: Schema) -> LogicQuesti
     if hops is not None:
         try:
             hops = int(hops)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise UserError(f"{place}: {schema.hops} is {hops!r}; expected a number.") from None
     label = _place(values["label"], endings)
     if label is None:
