@@ -12,7 +12,7 @@ from typing import Any
 
 from flyweight.base import UserError, atomic_folder, write_json
 from flyweight.inference import find_checkpoint, load_decoder, load_tokenizer, read_state
-from flyweight.model import stock_class, to_stock
+from flyweight.model import FoldedWeights, stock_class, stock_config
 from flyweight.release.gguf.checks import GgufChecks, check_gguf, has_llama_cpp
 from flyweight.release.gguf.vocabulary import vocabulary
 from flyweight.release.gguf.writing import ARCHITECTURES, GgufType, write_gguf
@@ -73,9 +73,9 @@ def export_gguf(
     with atomic_folder(out.absolute()) as folder:
         report("writing the file", 0.1)
         file = folder / f"{recipe.name}-{kind.upper()}.gguf"
-        config, weights = to_stock(decoder.state_dict(), decoder.config, recipe.parametrization)
+        config = stock_config(recipe.model, recipe.parametrization)
+        weights = FoldedWeights(decoder.state_dict(), recipe.model, recipe.parametrization)
         write_gguf(file, recipe.name, config, weights, words, kind)
-        del weights
         checks = None
         if has_llama_cpp():
             report("loading it with llama.cpp", 0.4)

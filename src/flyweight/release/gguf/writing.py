@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
+from flyweight.model import FoldedWeights
 from flyweight.release.gguf.vocabulary import MODEL, Vocabulary
 
 GgufType = Literal["f32", "f16", "bf16", "q8_0"]
@@ -43,7 +43,7 @@ def write_gguf(
     path: Path,
     name: str,
     config: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
+    weights: FoldedWeights,
     vocabulary: Vocabulary,
     kind: GgufType,
     *,
@@ -55,7 +55,7 @@ def write_gguf(
         path: of the file.
         name: of the model, for people.
         config: of the stock class, as in config.json.
-        weights: float32 on the CPU, by the stock class's names; a tied readout is left out.
+        weights: by the stock class's names; a tied readout is left out.
         vocabulary: of the tokenizer.
         kind: how matrices are stored; gains stay in float32, and so do rows that blocks of 32 do not divide.
         chat_template: Jinja, as in Hugging Face's tokenizers.
@@ -66,9 +66,9 @@ def write_gguf(
     writer = gguf.GGUFWriter(path, architecture)
     _write_settings(writer, name, config, kind)
     _write_vocabulary(writer, vocabulary, chat_template)
-    kinds = {weight: _kind(tensor, kind) for weight, tensor in weights.items()}
-    for weight, tensor in weights.items():
-        shape, dtype = _stored_as(tensor, kinds[weight])
+    kinds = {weight: _kind(weights.shape(weight), kind) for weight in weights}
+    for weight in weights:
+        shape, dtype = _stored_as(weights.shape(weight), kinds[weight])
         size = int(np.prod(shape)) * dtype.itemsize
         writer.add_tensor_info(gguf_name(weight), shape, dtype, size, raw_dtype=kinds[weight])
     writer.write_header_to_file()
@@ -96,19 +96,18 @@ def interleaved(array: np.ndarray, head_dim: int) -> np.ndarray:
     return heads.swapaxes(1, 2).reshape(array.shape)
 
 
-def _kind(tensor: Tensor, kind: GgufType) -> Any:
+def _kind(shape: tuple[int, ...], kind: GgufType) -> Any:
     from gguf import GGMLQuantizationType as Kinds
 
-    if tensor.ndim == 1 or (kind == "q8_0" and tensor.shape[1] % 32):
+    if len(shape) == 1 or (kind == "q8_0" and shape[1] % 32):
         return Kinds.F32
     return Kinds[kind.upper()]
 
 
-def _stored_as(tensor: Tensor, kind: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _stored_as(shape: tuple[int, ...], kind: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type of the array that is written: of bytes, where numpy has no such type."""
     from gguf.quants import quant_shape_to_byte_shape
 
-    shape = tuple(tensor.shape)
     if kind.name in ("BF16", "Q8_0"):
         return quant_shape_to_byte_shape(shape, kind), np.dtype(np.uint8)
     return shape, np.dtype({"F32": np.float32, "F16": np.float16}[kind.name])
