@@ -10,7 +10,7 @@ from flyweight.model.attention import AttentionKernel
 from flyweight.model.cache import KVCache
 from flyweight.model.cost import flops_per_token, matrix_parameters, parameter_counts
 from flyweight.model.decoder import Decoder
-from flyweight.model.mapping import fused_parts, stock_class, to_stock
+from flyweight.model.mapping import FoldedWeights, fused_parts, stock_class, stock_config, to_stock
 from flyweight.model.parametrization import (
     Multipliers,
     OptimizerKind,
@@ -26,6 +26,7 @@ from flyweight.model.unfolding import from_stock, why_not_ours
 __all__ = [
     "AttentionKernel",
     "Decoder",
+    "FoldedWeights",
     "KVCache",
     "Multipliers",
     "OptimizerKind",
@@ -42,6 +43,7 @@ __all__ = [
     "parameter_roles",
     "role_rules",
     "stock_class",
+    "stock_config",
     "to_stock",
     "why_not_ours",
 ]

@@ -40,17 +40,36 @@ def to_stock(
     A tied model stays tied: there is no `lm_head.weight` then. The configuration names no special tokens;
     whoever knows the tokenizer adds them. Only for models that have a `stock_class`.
     """
-    architecture = stock_class(model, parametrization)
-    assert architecture is not None, "this model has no stock class"
-    factors = folded_factors(model, parametrization)
-    weights = {}
-    for name, weight in state_dict.items():
-        for stock_name, rows in _unfused(name, weight.detach(), model):
-            factor = factors.get(stock_name.split(".")[-2], 1.0)
-            # One rounding, from float64 to float32; it also gives every tensor memory of its own, which
-            # slices of a fused matrix do not have and safetensors asks for.
-            weights[stock_name] = (rows.to("cpu", torch.float64) * factor).to(torch.float32)
-    return _stock_config(architecture, model), weights
+    return stock_config(model, parametrization), dict(FoldedWeights(state_dict, model, parametrization))
+
+
+class FoldedWeights(Mapping[str, Tensor]):
+    """A stock class's weights by name, each made when it is asked for: whoever writes them one by one has no second
+    copy of the model."""
+
+    def __init__(
+        self, state_dict: Mapping[str, Tensor], model: Model, parametrization: Parametrization
+    ) -> None:
+        self._factors = folded_factors(model, parametrization)
+        self._rows: dict[str, Tensor] = {}
+        for name, weight in state_dict.items():
+            self._rows |= dict(_unfused(name, weight.detach(), model))
+
+    def __getitem__(self, name: str) -> Tensor:
+        factor = self._factors.get(name.split(".")[-2], 1.0)
+        # One rounding, from float64 to float32; it also gives every tensor memory of its own, which
+        # slices of a fused matrix do not have and safetensors asks for.
+        return (self._rows[name].to("cpu", torch.float64) * factor).to(torch.float32)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of a weight that is not made yet."""
+        return tuple(self._rows[name].shape)
 
 
 def folded_factors(model: Model, parametrization: Parametrization) -> dict[str, float]:
@@ -97,8 +116,10 @@ def _unfused(name: str, weight: Tensor, model: Model) -> Iterator[tuple[str, Ten
         yield stock_name.replace(name.split(".")[-2], part), part_weight
 
 
-def _stock_config(architecture: StockClass, model: Model) -> dict[str, Any]:
-    """The plain content of config.json."""
+def stock_config(model: Model, parametrization: Parametrization) -> dict[str, Any]:
+    """The plain content of config.json of the stock class, which there has to be."""
+    architecture = stock_class(model, parametrization)
+    assert architecture is not None, "this model has no stock class"
     return {
         "architectures": [architecture],
         "model_type": "qwen3" if architecture == "Qwen3ForCausalLM" else "llama",

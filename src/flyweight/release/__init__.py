@@ -1,6 +1,8 @@
-"""A trained checkpoint leaves the house: a folder that others can load, checked before it is kept."""
+"""A trained checkpoint leaves the house: what others can load, checked before it is kept."""
 
 from flyweight.release.checks import Checks, ExportError
-from flyweight.release.huggingface import EXPORT_FILE, Export, export
+from flyweight.release.gguf import GgufExport, export_gguf
+from flyweight.release.huggingface import Export, export
+from flyweight.release.record import EXPORT_FILE
 
-__all__ = ["EXPORT_FILE", "Checks", "Export", "ExportError", "export"]
+__all__ = ["EXPORT_FILE", "Checks", "Export", "ExportError", "GgufExport", "export", "export_gguf"]

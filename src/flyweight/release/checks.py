@@ -104,28 +104,31 @@ class Expected:
 def write_probe(probe: Path, decoder: Decoder, tokenizer: TextTokenizer, expected: Expected) -> None:
     """Write inputs and what `decoder`, in float32, answers to them: probe.safetensors and probe.json."""
     tensors: dict[str, Tensor] = {}
-    for name, (tokens, kept) in _sequences(decoder, tokenizer).items():
+    for name, (tokens, kept) in probe_sequences(decoder, tokenizer).items():
         tensors[f"tokens.{name}"] = tokens
         tensors[f"logits.{name}"] = decoder.logits(decoder(tokens)[:, -kept:]).contiguous()
     save_file(tensors, probe / "probe.safetensors")
     new_tokens = min(NEW_TOKENS, decoder.config.max_position_embeddings - 1)
     prompt = tokenizer.encode(PROSE)[: max(1, min(16, decoder.config.max_position_embeddings - new_tokens))]
-    # Text that spells a special token is the one thing that transformers is meant to encode otherwise.
-    added = tokenizer.backend.get_added_tokens_decoder().values()
-    special = [token.content for token in added if token.special]
-    texts = [text for text in TEXTS if not any(content in text for content in special)]
-    encoded = [(text, tokenizer.encode(text)) for text in texts]
     asked = {
         "custom_code": expected.custom_code,
         "end_of_text": expected.end_of_text,
         "prompt": prompt,
         "new_tokens": new_tokens,
-        "texts": [{"text": t, "tokens": ids, "decoded": tokenizer.decode(ids)} for t, ids in encoded],
+        "texts": probe_texts(tokenizer),
     }
     (probe / "probe.json").write_text(json.dumps(asked), encoding="utf-8")
 
 
-def _sequences(decoder: Decoder, tokenizer: TextTokenizer) -> dict[str, tuple[Tensor, int]]:
+def probe_texts(tokenizer: TextTokenizer) -> list[dict[str, Any]]:
+    """TEXTS with their tokens, and what these decode to."""
+    # Text that spells a special token is the one thing that others are meant to encode otherwise.
+    texts = [text for text in TEXTS if not any(token in text for token in tokenizer.special_tokens)]
+    encoded = [(text, tokenizer.encode(text)) for text in texts]
+    return [{"text": text, "tokens": ids, "decoded": tokenizer.decode(ids)} for text, ids in encoded]
+
+
+def probe_sequences(decoder: Decoder, tokenizer: TextTokenizer) -> dict[str, tuple[Tensor, int]]:
     """Inputs (B, T) by name, with the number of last positions whose logits count.
 
     Random tokens reach rows of the embedding that no text does, real text is what the model was trained for,

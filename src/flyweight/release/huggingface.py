@@ -19,16 +19,14 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from flyweight.base import UserError, atomic_folder, read_json, write_json
+from flyweight.base import atomic_folder, read_json, write_json
 from flyweight.corpus import TextTokenizer
 from flyweight.inference import find_checkpoint, load_decoder, load_tokenizer, read_state
 from flyweight.model import Decoder, stock_class, to_stock
-from flyweight.recipe import Recipe, identity_hash
+from flyweight.recipe import Recipe
 from flyweight.release.checks import FOLDED_BFLOAT16_DIFFERENCE, Checks, Expected, check_export
+from flyweight.release.record import EXPORT_FILE, record_of, refuse_foreign_folder
 
-EXPORT_FORMAT = 1
-EXPORT_FILE = "flyweight_export.json"
-"""What marks a folder as an export of ours, and says where it comes from and how it was checked."""
 CUSTOM_CLASS = "FlyweightForCausalLM"
 CODE_FILES = ("configuration_flyweight.py", "modeling_flyweight.py")
 AUTO_MAP = {
@@ -86,7 +84,7 @@ def export(
     """
     started, out = time.monotonic(), Path(out)
     report = progress or (lambda _what, _share: None)
-    _refuse_foreign_folder(out)
+    refuse_foreign_folder(out)
     source = find_checkpoint(checkpoint)
     report("reading the checkpoint", 0.0)
     state = read_state(source)
@@ -110,23 +108,15 @@ def export(
             checks=checks,
             seconds=time.monotonic() - started,
         )
-        write_json(folder / EXPORT_FILE, _record(finished, recipe, source, state.get("average")))
+        about: dict[str, Any] = {
+            "model_class": finished.model_class,
+            "custom_code": finished.custom_code,
+            "dtype": finished.dtype,
+            "checks": checks.to_dict(),
+        }
+        write_json(folder / EXPORT_FILE, record_of(recipe, source, state, finished.seconds) | about)
     report("done", 1.0)
     return finished
-
-
-def _refuse_foreign_folder(out: Path) -> None:
-    """Nothing that is not an export of ours is ever replaced."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if (out / EXPORT_FILE).is_file():
-        record = read_json(out / EXPORT_FILE, "record of an earlier export")
-        if isinstance(record, dict) and isinstance(record.get("format"), int):
-            return
-    raise UserError(
-        f"{out}: there is something here already that is not an earlier export; name a new folder, or "
-        f"remove it."
-    )
 
 
 def write_folder(
@@ -219,25 +209,3 @@ def _round_to_bfloat16(decoder: Decoder) -> None:
     """The reference for an export in bfloat16: its weights, computed with in float32."""
     for parameter in decoder.parameters():
         parameter.copy_(parameter.bfloat16())
-
-
-def _record(finished: Export, recipe: Recipe, source: Path, average: dict[str, Any] | None) -> dict[str, Any]:
-    """The content of flyweight_export.json; names only, since the folder goes to other people's machines."""
-    in_run = source.parent.name == "checkpoints"
-    return {
-        "format": EXPORT_FORMAT,
-        "name": finished.name,
-        "model_class": finished.model_class,
-        "custom_code": finished.custom_code,
-        "dtype": finished.dtype,
-        "source": {
-            "run": source.resolve().parents[1].name if in_run else None,
-            "checkpoint": source.name,
-            "clock": finished.clock,
-            **({"average": average} if average else {}),
-        },
-        "recipe_hash": identity_hash(recipe),
-        "checks": finished.checks.to_dict(),
-        "seconds": round(finished.seconds, 2),
-        "flyweight_version": importlib.metadata.version("flyweight"),
-    }

@@ -9,7 +9,7 @@ from typing import Any
 from flyweight.base import atomic_write, read_json
 from flyweight.inference import find_checkpoint, layout, read_checkpoint_recipe
 from flyweight.plots import to_png
-from flyweight.release.huggingface import EXPORT_FILE
+from flyweight.release import EXPORT_FILE
 from flyweight.report import figures
 from flyweight.report.card_metadata import front_matter
 from flyweight.report.card_text import card_body

@@ -15,7 +15,7 @@ from flyweight.inference import layout
 from flyweight.inference.checkpoint import checkpoint_title
 from flyweight.planning.realised import Realised, realised_tokens
 from flyweight.recipe import Recipe, identity_hash, load_recipe
-from flyweight.release.huggingface import EXPORT_FILE
+from flyweight.release import EXPORT_FILE
 
 EXPORT_FOLDER = "export"
 """Where an export is looked for: in the run's folder or beside it."""

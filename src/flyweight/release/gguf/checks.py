@@ -1,0 +1,142 @@
+"""Does a GGUF file compute in llama.cpp what the checkpoint computes?"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from flyweight.corpus import TextTokenizer
+from flyweight.model import Decoder
+from flyweight.release.checks import PROSE, ExportError, probe_sequences, probe_texts
+from flyweight.release.gguf.writing import GgufType
+
+MAXIMUM_DIFFERENCE = 1e-3
+"""Between logits of a file in float32 and the checkpoint's: llama.cpp sums in another order."""
+ROUNDED_DIFFERENCE = {"f16": 0.005, "bf16": 0.03, "q8_0": 0.06}
+"""The same for other types, as a share of the largest logit. Measured on small models: 0.0006, 0.005, 0.016."""
+NEW_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class GgufChecks:
+    """The figures of a check that a file has passed."""
+
+    differences: dict[str, float]
+    """Largest difference of logits by kind of input."""
+    tolerance: float
+    """What these had to stay below."""
+    largest_logit: float
+    """Largest absolute value among the checkpoint's logits."""
+    positions: int
+    """Positions whose logits were compared."""
+    texts: int
+    """Texts whose tokens were compared; all were equal."""
+    generated_tokens: int
+    """Tokens that were generated greedily."""
+    same_tokens: int
+    """How many of these are the checkpoint's own before the first other one: all of them in float32."""
+    versions: dict[str, str]
+    """Of what loaded it."""
+
+    @property
+    def maximum_difference(self) -> float:
+        """Over all inputs."""
+        return max(self.differences.values())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def has_llama_cpp() -> bool:
+    """Whether the file can be checked here."""
+    return importlib.util.find_spec("llama_cpp") is not None
+
+
+@torch.no_grad()
+def write_probe(probe: Path, decoder: Decoder, tokenizer: TextTokenizer) -> list[int]:
+    """Write inputs and what `decoder` answers: probe.npz and probe.json. Returns its greedy tokens."""
+    arrays: dict[str, np.ndarray] = {}
+    for name, (tokens, kept) in probe_sequences(decoder, tokenizer).items():
+        arrays[f"tokens.{name}"] = tokens.numpy()
+        arrays[f"logits.{name}"] = decoder.logits(decoder(tokens)[:, -kept:]).numpy()
+    np.savez(probe / "probe.npz", **arrays)  # type: ignore[arg-type]
+    longest = decoder.config.max_position_embeddings
+    new_tokens = min(NEW_TOKENS, longest - 1)
+    prompt = tokenizer.encode(PROSE)[: max(1, min(16, longest - new_tokens))]
+    asked = {"longest": longest, "prompt": prompt, "new_tokens": new_tokens, "texts": probe_texts(tokenizer)}
+    (probe / "probe.json").write_text(json.dumps(asked), encoding="utf-8")
+    written: list[int] = []
+    while len(written) < new_tokens:
+        states = decoder(torch.tensor([prompt + written]))
+        written.append(int(decoder.logits(states[:, -1:])[0, -1].argmax()))
+    return written
+
+
+def check_gguf(
+    file: Path, decoder: Decoder, tokenizer: TextTokenizer, kind: GgufType, architecture: str
+) -> GgufChecks:
+    """Load `file` with llama.cpp in a fresh process and hold it against `decoder` and `tokenizer`.
+
+    Raises:
+        ExportError: it does not load, or differs.
+    """
+    with tempfile.TemporaryDirectory(prefix="flyweight-probe-") as scratch:
+        probe = Path(scratch)
+        expected = write_probe(probe, decoder, tokenizer)
+        script = Path(__file__).with_name("load_back.py")
+        # -P keeps the script's folder, and with it our files, off the import path.
+        command = [sys.executable, "-P", str(script), str(file), str(probe)]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if finished.returncode != 0:
+        reason = "\n".join(finished.stderr.strip().splitlines()[-20:])
+        raise ExportError(f"llama.cpp could not load the file (exit code {finished.returncode}):\n{reason}")
+    measured = json.loads(finished.stdout.strip().splitlines()[-1])
+    return judge(measured, expected, kind, architecture, tokenizer.end_of_text)
+
+
+def judge(
+    measured: dict[str, Any], expected: list[int], kind: GgufType, architecture: str, end_of_text: int
+) -> GgufChecks:
+    """The figures of `measured`, if all of them are as they should be.
+
+    Raises:
+        ExportError: some are not; the message names each with its figures.
+    """
+    tolerance = MAXIMUM_DIFFERENCE if kind == "f32" else ROUNDED_DIFFERENCE[kind] * measured["largest_logit"]
+    generated = measured["generated"]
+    pairs = enumerate(zip(generated, expected, strict=True))
+    same = next((place for place, (one, other) in pairs if one != other), len(expected))
+    faults = {
+        f"its architecture is {measured['architecture']}, not {architecture}": measured["architecture"]
+        != architecture,
+        # `not <` instead of `>=`: a difference that is not a number is a fault too.
+        f"its logits differ by {measured['differences']}, allowed is {tolerance:.2e}": (
+            not all(difference < tolerance for difference in measured["differences"].values())
+        ),
+        f"it writes {generated}, not {expected}": kind == "f32" and same < len(expected),
+        f"its tokenizer differs on {measured['wrong_texts']}": bool(measured["wrong_texts"]),
+        f"its end_of_text is {measured['end_of_text']}, not {end_of_text}": measured["end_of_text"]
+        != end_of_text,
+    }
+    if found := [fault for fault, present in faults.items() if present]:
+        raise ExportError(f"the file, loaded by llama.cpp, is not the checkpoint's model: {'; '.join(found)}")
+    return GgufChecks(
+        differences=measured["differences"],
+        tolerance=tolerance,
+        largest_logit=measured["largest_logit"],
+        positions=measured["positions"],
+        texts=measured["texts"],
+        generated_tokens=len(generated),
+        same_tokens=same,
+        versions=measured["versions"],
+    )

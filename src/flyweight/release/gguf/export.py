@@ -1,0 +1,93 @@
+"""A checkpoint becomes a GGUF file for llama.cpp and what builds on it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flyweight.base import UserError, atomic_folder, write_json
+from flyweight.inference import find_checkpoint, load_decoder, load_tokenizer, read_state
+from flyweight.model import FoldedWeights, stock_class, stock_config
+from flyweight.release.gguf.checks import GgufChecks, check_gguf, has_llama_cpp
+from flyweight.release.gguf.vocabulary import vocabulary
+from flyweight.release.gguf.writing import ARCHITECTURES, GgufType, write_gguf
+from flyweight.release.record import EXPORT_FILE, record_of, refuse_foreign_folder
+
+
+@dataclass(frozen=True)
+class GgufExport:
+    """A finished file."""
+
+    folder: Path
+    """Where it is."""
+    file: Path
+    """The file itself."""
+    kind: GgufType
+    checks: GgufChecks | None
+    """What the check measured; None where llama-cpp-python is not installed."""
+    seconds: float
+    """How long it took."""
+
+
+def export_gguf(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    kind: GgufType = "f16",
+    progress: Callable[[str, float], None] | None = None,
+) -> GgufExport:
+    """Write the model of a checkpoint as OUT/NAME-KIND.gguf, and load it with llama.cpp where that is installed.
+
+    Args:
+        checkpoint: a checkpoint folder, a run folder, or RUN@TOKENS.
+        out: a new folder, or that of an earlier export, which is replaced.
+        kind: how matrices are stored.
+        progress: called with what is being done and the share that is done.
+
+    Raises:
+        UserError: no such checkpoint, a model or tokenizer that llama.cpp does not have, or an `out` that holds
+            something else.
+        ExportError: llama.cpp computes something else. `out` stays as it was.
+    """
+    started, out = time.monotonic(), Path(out)
+    report = progress or (lambda _what, _share: None)
+    if importlib.util.find_spec("gguf") is None:
+        raise UserError("writing GGUF needs the package gguf; pip install 'flyweight[release]'.")
+    refuse_foreign_folder(out)
+    source = find_checkpoint(checkpoint)
+    report("reading the checkpoint", 0.0)
+    state = read_state(source)
+    decoder, recipe = load_decoder(source)
+    tokenizer = load_tokenizer(source, recipe)
+    if (stock := stock_class(recipe.model, recipe.parametrization)) is None:
+        raise UserError(
+            f"{recipe.name}: llama.cpp has no architecture with "
+            f"{'exclusive attention' if recipe.model.exclusive_attention else 'such heads'}; export it with --to hf."
+        )
+    words = vocabulary(tokenizer, recipe.model.vocab_size, recipe.name)
+    with atomic_folder(out.absolute()) as folder:
+        report("writing the file", 0.1)
+        file = folder / f"{recipe.name}-{kind.upper()}.gguf"
+        config = stock_config(recipe.model, recipe.parametrization)
+        weights = FoldedWeights(decoder.state_dict(), recipe.model, recipe.parametrization)
+        write_gguf(file, recipe.name, config, weights, words, kind)
+        checks = None
+        if has_llama_cpp():
+            report("loading it with llama.cpp", 0.4)
+            checks = check_gguf(file, decoder, tokenizer, kind, ARCHITECTURES[stock])
+        done = GgufExport(out, out / file.name, kind, checks, time.monotonic() - started)
+        about: dict[str, Any] = {
+            "model_class": stock,
+            "file": file.name,
+            "dtype": kind,
+            "checks": checks.to_dict() if checks else None,
+            "gguf": importlib.metadata.version("gguf"),
+        }
+        write_json(folder / EXPORT_FILE, record_of(recipe, source, state, done.seconds) | about)
+    report("done", 1.0)
+    return done

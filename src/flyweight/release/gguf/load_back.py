@@ -1,0 +1,83 @@
+"""Load a GGUF file as somebody with llama.cpp alone would, and measure what came back.
+
+Run by path in a fresh process, `python load_back.py FILE PROBE`; it prints one JSON object. It measures and judges
+nothing: `checks` holds the figures against what they should be. It imports llama_cpp and numpy only.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import llama_cpp  # pyright: ignore[reportMissingImports]
+import numpy as np
+
+
+def measure(file: Path, probe: Path) -> dict[str, Any]:
+    """What llama.cpp does with the inputs in `probe` (see `checks.write_probe`)."""
+    asked = json.loads((probe / "probe.json").read_text(encoding="utf-8"))
+    arrays = np.load(probe / "probe.npz")
+    longest = asked["longest"]
+    model = llama_cpp.Llama(
+        str(file),
+        n_ctx=longest,
+        n_batch=longest,
+        n_ubatch=longest,
+        n_gpu_layers=0,
+        logits_all=True,
+        verbose=False,
+    )
+    names = sorted(name.removeprefix("tokens.") for name in arrays.files if name.startswith("tokens."))
+    differences = {
+        name: _difference(model, arrays[f"tokens.{name}"], arrays[f"logits.{name}"]) for name in names
+    }
+    wrong = [
+        text["text"]
+        for text in asked["texts"]
+        if model.tokenize(text["text"].encode(), add_bos=False, special=False) != text["tokens"]
+    ]
+    return {
+        "differences": differences,
+        "positions": sum(arrays[f"logits.{name}"][..., 0].size for name in names),
+        "largest_logit": max(float(np.abs(arrays[f"logits.{name}"]).max()) for name in names),
+        "generated": _greedy(model, asked["prompt"], asked["new_tokens"]),
+        "texts": len(asked["texts"]),
+        "wrong_texts": wrong,
+        "architecture": model.metadata["general.architecture"],
+        "end_of_text": model.token_eos(),
+        "versions": {"python": sys.version.split()[0], "llama_cpp": llama_cpp.__version__},
+    }
+
+
+def _difference(model: Any, tokens: np.ndarray, reference: np.ndarray) -> float:
+    """The largest difference from the reference's logits at the last positions, over rows."""
+    found = []
+    for row, expected in zip(tokens, reference, strict=True):
+        model.reset()
+        model.eval(row.tolist())
+        logits = model.scores[: len(row)][-len(expected) :]
+        found.append(float(np.abs(logits - expected).max()))
+    return max(found)
+
+
+def _greedy(model: Any, prompt: list[int], new_tokens: int) -> list[int]:
+    """The likeliest token, again and again, with llama.cpp's cache."""
+    model.reset()
+    model.eval(prompt)
+    written: list[int] = []
+    while len(written) < new_tokens:
+        written.append(int(np.argmax(model.scores[model.n_tokens - 1])))
+        model.eval(written[-1:])
+    return written
+
+
+def main() -> None:
+    """Measure FILE against PROBE, without Flyweight."""
+    sys.modules["flyweight"] = None  # type: ignore[assignment]  # from here on importing it is an error
+    print(json.dumps(measure(Path(sys.argv[1]), Path(sys.argv[2]))))
+
+
+if __name__ == "__main__":
+    main()

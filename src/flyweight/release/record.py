@@ -1,0 +1,58 @@
+"""What marks a folder as an export of ours, and says where it comes from and how it was checked."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flyweight.base import UserError, read_json
+from flyweight.recipe import Recipe, identity_hash
+
+EXPORT_FORMAT = 1
+EXPORT_FILE = "flyweight_export.json"
+
+
+def refuse_foreign_folder(out: Path) -> None:
+    """Nothing that is not an export of ours is ever replaced.
+
+    Raises:
+        UserError: there is something else.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if (out / EXPORT_FILE).is_file():
+        record = read_json(out / EXPORT_FILE, "record of an earlier export")
+        if isinstance(record, dict) and isinstance(record.get("format"), int):
+            return
+    raise UserError(
+        f"{out}: there is something here already that is not an earlier export; name a new folder, or "
+        f"remove it."
+    )
+
+
+def record_of(recipe: Recipe, source: Path, state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+    """What all exports' records have in common; names only, since the folder goes to other people's machines.
+
+    Args:
+        recipe: of the checkpoint.
+        source: the checkpoint's folder.
+        state: its state.
+        seconds: that the export took.
+    """
+    in_run = source.parent.name == "checkpoints"
+    average = state.get("average")
+    return {
+        "format": EXPORT_FORMAT,
+        "name": recipe.name,
+        "source": {
+            "run": source.resolve().parents[1].name if in_run else None,
+            "checkpoint": source.name,
+            "clock": state["clock"],
+            **({"average": average} if average else {}),
+        },
+        "recipe_hash": identity_hash(recipe),
+        "seconds": round(seconds, 2),
+        "flyweight_version": importlib.metadata.version("flyweight"),
+    }
