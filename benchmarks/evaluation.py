@@ -18,6 +18,7 @@ import logging
 import platform
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -139,21 +140,30 @@ def peer(checkpoint: str, model: LanguageModel, folder: Path) -> HFLM:
     return HFLM(pretrained=str(export(checkpoint, folder).folder), trust_remote_code=True, **options)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def arguments(about: str | None, tasks: Sequence[str]) -> argparse.ArgumentParser:
+    """What every comparison with lm-eval's own engine takes."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser.add_argument("--tasks", default=",".join(tasks))
+    parser.add_argument("--out", type=Path)
+    return parser
+
+
+def quiet() -> None:
+    """Leave warnings and bars of the libraries out of the output."""
+    logging.disable(logging.WARNING)
+    datasets.disable_progress_bars()
+
+
+def main() -> None:
+    parser = arguments(__doc__, TASKS)
     parser.add_argument("--limit", type=int)
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--batch-sizes", default="8,32,64")
     parser.add_argument("--tried-items", type=int, default=60, help="of two tasks, with each batch size")
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    logging.disable(logging.WARNING)
-    datasets.disable_progress_bars()
+    quiet()
     model = load_model(options.checkpoint, "cpu")
     with tempfile.TemporaryDirectory() as place:
         lm = peer(options.checkpoint, model, Path(place) / "export")

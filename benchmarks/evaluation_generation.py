@@ -9,9 +9,7 @@ smallest margin between its two likeliest tokens up to the first difference says
 
 from __future__ import annotations
 
-import argparse
 import json
-import logging
 import math
 import platform
 import tempfile
@@ -20,12 +18,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import datasets
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from evaluation import NARROW, DatasetsInMemory, peer, sizes
+from evaluation import NARROW, DatasetsInMemory, arguments, peer, quiet, sizes
 from flyweight.evaluation.harness.adapter import HarnessModel
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
 from flyweight.evaluation.harness.code import code_runs
@@ -79,18 +76,11 @@ def common(a: str, b: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--tasks", default=",".join(TASKS))
+    parser = arguments(__doc__, TASKS)
     parser.add_argument("--items", type=int, default=50)
     parser.add_argument("--new-tokens", type=int, default=128)
-    parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    logging.disable(logging.WARNING)
-    datasets.disable_progress_bars()
+    quiet()
     model = load_model(options.checkpoint, "cpu")
     rows: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
