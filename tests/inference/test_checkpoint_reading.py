@@ -106,7 +106,8 @@ def test_a_loaded_model_is_the_saved_one(run_folder: Path, decoder: Decoder, tok
     tokens = torch.randint(0, 290, (2, 10))
     rows, positions = torch.tensor([0, 1, 1]), torch.tensor([3, 0, 9])
     expected = decoder.logits(decoder(tokens))[rows, positions]
-    assert torch.equal(model.logits_at(tokens, rows, positions), expected)
+    # Not bit for bit: how many rows a matrix product has decides the order of its sums.
+    torch.testing.assert_close(model.logits_at(tokens, rows, positions), expected, rtol=1e-5, atol=1e-5)
     assert model.tokenizer.encode("the cat") == tokenizer.encode("the cat")
     assert (model.name, model.max_length) == ("tiny@960", 16)
     assert load_model(run_folder, "cpu").max_length == 32

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import NoRepeatNGramLogitsProcessor
 
 from flyweight.base import UserError
 from flyweight.corpus import TextTokenizer
 from flyweight.inference import DecoderModel, LanguageModel, generate, generate_stream
-from flyweight.inference.generation import fit_prompt, generate_tokens, stream_text
-from flyweight.inference.sampling import Sampling, next_token_probabilities, penalise
+from flyweight.inference.generation import fit_prompt, generate_steps, generate_tokens, stream_text
+from flyweight.inference.sampling import Sampling, next_token_probabilities, penalise, without_repeats
 from flyweight.model import Decoder
 
 GREEDY = Sampling(temperature=0)
@@ -132,6 +133,41 @@ def test_repetition_penalty_makes_what_was_seen_less_likely():
     assert penalise(logits, torch.tensor([0, 1]), 1.0).tolist() == logits.tolist()
     greedy = next_token_probabilities(logits, torch.tensor([0]), Sampling(0.0, repetition_penalty=4.0))
     assert int(greedy.argmax()) == 2
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+def test_no_run_of_tokens_comes_twice_as_transformers_does_it(size: int):
+    logits = torch.zeros(4)
+    for length in range(8):
+        for seed in range(20):
+            seen = torch.randint(0, 4, (length,), generator=torch.Generator().manual_seed(seed))
+            got = without_repeats(logits, seen, size)
+            if not length:
+                assert got.tolist() == logits.tolist()
+                continue
+            expected = NoRepeatNGramLogitsProcessor(size)(seen[None], logits[None].clone())[0]
+            assert got.tolist() == expected.tolist(), seen
+
+
+def test_steps_show_the_models_probabilities_and_what_sampling_left_of_them(model: DecoderModel):
+    steps = list(generate_steps(model, model.tokenizer.encode("The cat"), 8, Sampling(0.5, 0.8, 20), seed=3))
+    assert steps
+    for step in steps:
+        assert step.model.sum() == pytest.approx(1, abs=1e-5)
+        assert step.drawn_from.sum() == pytest.approx(1, abs=1e-5)
+        assert step.drawn_from[step.token] > 0
+        assert 0 < int((step.drawn_from > 0).sum()) <= 20
+        likeliest = step.model.topk(int((step.drawn_from > 0).sum())).indices
+        assert set(likeliest.tolist()) == set(step.drawn_from.nonzero()[:, 0].tolist())
+
+
+def test_further_stop_tokens_end_the_text_and_are_told(model: DecoderModel):
+    context = model.tokenizer.encode("The cat")
+    free = [step.token for step in generate_steps(model, context, 8, GREEDY, 0)]
+    stopped = list(generate_steps(model, context, 8, GREEDY, 0, [free[3]]))
+    place = free.index(free[3])
+    assert [step.token for step in stopped] == free[: place + 1]
+    assert [step.ends for step in stopped] == [False] * place + [True]
 
 
 def test_the_prefix_token_is_not_penalised(tokenizer: TextTokenizer):

@@ -8,6 +8,7 @@ from flyweight.model import Decoder
 from flyweight.recipe import Recipe, recipe_from_dict
 
 END_OF_TEXT = "<|endoftext|>"
+CHAT_TOKENS = ["<|im_start|>", "<|im_end|>"]
 MINICPM = {"kind": "minicpm", "scale_emb": 12.0, "scale_depth": 1.4, "dim_model_base": 20, "init_std": 0.3}
 XMODEL = {"kind": "xmodel-2.5", "scale_emb": 3.0, "scale_depth": 1.7, "dim_model_base": 24, "init_std": 0.4}
 PLAIN = {"init_std": 0.25}

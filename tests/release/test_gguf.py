@@ -9,16 +9,18 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from release_models import END_OF_TEXT, KINDS
+from release_models import CHAT_TOKENS, END_OF_TEXT, KINDS
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from flyweight.base import UserError
 from flyweight.corpus import TextTokenizer
+from flyweight.corpus.reading.chat import CHATML
 from flyweight.corpus.tokenizers.bpe import PATTERNS, train_bpe
 from flyweight.inference import load_decoder, load_model
 from flyweight.model import to_stock
-from flyweight.release import EXPORT_FILE, export_gguf
+from flyweight.release import EXPORT_FILE, ExportError, export_gguf
 from flyweight.release.checks import probe_texts
+from flyweight.release.gguf import writing
 from flyweight.release.gguf.checks import NEW_TOKENS, has_llama_cpp
 from flyweight.release.gguf.vocabulary import CONTROL, NORMAL, UNUSED, vocabulary
 from flyweight.release.gguf.writing import gguf_name, interleaved
@@ -29,7 +31,7 @@ STOCK = [kind for kind, (name, _, _) in KINDS.items() if name != "FlyweightForCa
 
 @pytest.fixture(scope="session")
 def tokenizer() -> TextTokenizer:
-    return train_bpe([SAMPLE], 300, "qwen2", END_OF_TEXT)
+    return train_bpe([SAMPLE], 300, "qwen2", END_OF_TEXT, CHAT_TOKENS)
 
 
 @pytest.fixture
@@ -127,14 +129,14 @@ def test_transformers_reads_a_llama_file_as_the_checkpoint(
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_vocabulary_has_every_token_with_its_kind_and_the_patterns_name(pattern: str) -> None:
-    trained = train_bpe([SAMPLE], 290, pattern, END_OF_TEXT, ["<|im_start|>", "<|im_end|>"])
-    words = vocabulary(trained, 300, "test")
+    trained = train_bpe([SAMPLE], 290, pattern, END_OF_TEXT, CHAT_TOKENS)
+    words = vocabulary(trained, 300, "test", end_of_turn=2)
     assert words.pattern == pattern
     assert len(words.tokens) == len(words.kinds) == 300
     assert len(set(words.tokens)) == 300
     assert words.kinds == [CONTROL] * 3 + [NORMAL] * 287 + [UNUSED] * 10
     assert [trained.backend.token_to_id(token) for token in words.tokens[:290]] == list(range(290))
-    assert words.end_of_turn == trained.backend.token_to_id("<|im_end|>") == 2
+    assert words.end_of_turn == 2
     vocabulary_of_merges = {"".join(merge.split(" ")) for merge in words.merges}
     assert vocabulary_of_merges <= set(words.tokens)
 
@@ -177,16 +179,58 @@ def test_tokenizers_that_llama_cpp_would_read_otherwise_are_refused() -> None:
             vocabulary(TextTokenizer(backend, END_OF_TEXT), 300, "test")
 
 
+def test_a_file_has_the_chat_template_and_the_token_that_ends_a_turn(
+    write_checkpoint, tokenizer, tmp_path
+) -> None:
+    fields = gguf.GGUFReader(
+        export_gguf(write_checkpoint("gqa", chat="chatml"), tmp_path / "out").file
+    ).fields
+    assert fields["tokenizer.chat_template"].contents() == CHATML
+    assert fields["tokenizer.ggml.eot_token_id"].contents() == tokenizer.backend.token_to_id("<|im_end|>")
+    fields = gguf.GGUFReader(export_gguf(write_checkpoint("gpt-x2"), tmp_path / "other").file).fields
+    assert not {"tokenizer.chat_template", "tokenizer.ggml.eot_token_id"} & set(fields)
+
+
+def test_a_file_has_the_base_of_the_positions_that_training_ended_with(write_checkpoint, tmp_path) -> None:
+    checkpoint = write_checkpoint("gqa")
+    state = json.loads((checkpoint / "state.json").read_text())
+    (checkpoint / "state.json").write_text(json.dumps(state | {"rope_theta": 80_000.0}))
+    fields = gguf.GGUFReader(export_gguf(checkpoint, tmp_path / "out").file).fields
+    assert fields["llama.rope.freq_base"].contents() == 80_000.0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", STOCK)
 def test_llama_cpp_computes_the_same(write_checkpoint, tmp_path: Path, kind: str) -> None:
     if not has_llama_cpp():
         pytest.skip("llama-cpp-python is not installed")
-    checks = export_gguf(write_checkpoint(kind), tmp_path / "out", kind="f32").checks
+    checkpoint = write_checkpoint(kind, chat="chatml")
+    checks = export_gguf(checkpoint, tmp_path / "f32", kind="f32").checks
     assert checks is not None
     assert checks.maximum_difference < 1e-3
     assert checks.same_tokens == checks.generated_tokens == NEW_TOKENS
+    assert checks.texts > 10
+    assert checks.conversation_tokens is not None
+    assert checks.conversation_tokens > 50
     for rounded in ("f16", "bf16", "q8_0"):
-        checks = export_gguf(write_checkpoint(kind), tmp_path / rounded, kind=rounded).checks
+        checks = export_gguf(checkpoint, tmp_path / rounded, kind=rounded).checks
         assert checks is not None
-        print(kind, rounded, checks.maximum_difference / checks.largest_logit)
+        assert 1e-5 < max(checks.relative.values()) < checks.tolerance < 0.1
+
+
+@pytest.mark.slow
+def test_rows_in_the_other_order_are_found_by_llama_cpp(
+    write_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mistake that greedy text does not show."""
+    if not has_llama_cpp():
+        pytest.skip("llama-cpp-python is not installed")
+    monkeypatch.setattr(writing, "interleaved", lambda array, _head_dim: array)
+    for kind in ("f32", "f16", "bf16", "q8_0"):
+        with pytest.raises(ExportError, match="its logits differ by"):
+            export_gguf(
+                write_checkpoint("gqa") if kind == "f32" else tmp_path / "runs/gqa",
+                tmp_path / "out",
+                kind=kind,
+            )
+    assert not (tmp_path / "out").exists()

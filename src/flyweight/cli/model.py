@@ -23,6 +23,9 @@ def generate(
     top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that make up this much.")] = 0.95,
     top_k: Annotated[int, typer.Option(help="Keep this many of the likeliest tokens; 0: all.")] = 0,
     repetition_penalty: Annotated[float, typer.Option(help="Above 1: make what was said less likely.")] = 1.0,
+    no_repeat_ngram_size: Annotated[
+        int, typer.Option(help="No run of so many tokens comes twice; 0: no limit.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
     device: Device = "auto",
     trust_remote_code: Trust = False,
@@ -33,7 +36,15 @@ def generate(
     model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
     print(prompt, end="", flush=True)
     pieces = generate_stream(
-        model, prompt, max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed
+        model,
+        prompt,
+        max_new_tokens,
+        temperature,
+        top_p,
+        top_k,
+        repetition_penalty,
+        no_repeat_ngram_size,
+        seed,
     )
     for piece in pieces:
         print(piece, end="", flush=True)

@@ -1,5 +1,6 @@
 """A checkpoint or a Hugging Face folder becomes a model with a tokenizer; generation, streaming."""
 
+from flyweight.inference.chat_format import ChatFormat, Message, chat_format
 from flyweight.inference.checkpoint import (
     average_in_words,
     find_checkpoint,
@@ -18,12 +19,15 @@ from flyweight.inference.loading import load_model, trained_length
 from flyweight.inference.precision import Precision, autocast, choose_precision
 
 __all__ = [
+    "ChatFormat",
     "DecoderModel",
     "HuggingFaceModel",
     "LanguageModel",
+    "Message",
     "Precision",
     "autocast",
     "average_in_words",
+    "chat_format",
     "choose_precision",
     "find_checkpoint",
     "generate",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from flyweight.base import UserError, derive_seed
 from flyweight.corpus import TextTokenizer
@@ -20,13 +22,14 @@ def generate(
     top_p: float = 1.0,
     top_k: int = 0,
     repetition_penalty: float = 1.0,
+    no_repeat_ngram_size: int = 0,
     seed: int = 0,
 ) -> str:
     """The text that `model` writes after `prompt`, without the prompt.
 
     See `generate_stream`, whose pieces it joins.
     """
-    sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
+    sampling = Sampling(temperature, top_p, top_k, repetition_penalty, no_repeat_ngram_size)
     return "".join(
         stream_text(model.tokenizer, generate_tokens(model, prompt, max_new_tokens, sampling, seed))
     )
@@ -40,6 +43,7 @@ def generate_stream(
     top_p: float = 1.0,
     top_k: int = 0,
     repetition_penalty: float = 1.0,
+    no_repeat_ngram_size: int = 0,
     seed: int = 0,
 ) -> Iterator[str]:
     """What `generate` returns, in pieces as they come; no piece ends within a character.
@@ -54,15 +58,16 @@ def generate_stream(
         prompt: may be empty.
         max_new_tokens: at most this many tokens are generated.
         temperature: 0 takes the most likely token each time.
-        top_p: see `Sampling`, as for `top_k` and `repetition_penalty`.
+        top_p: see `Sampling`, as for the next three.
         top_k: 0 sets no limit.
         repetition_penalty: 1 sets none.
+        no_repeat_ngram_size: 0 sets no limit.
         seed: the same seed, model and settings give the same text.
 
     Raises:
         UserError: a setting that is out of its range.
     """
-    sampling = Sampling(temperature, top_p, top_k, repetition_penalty)
+    sampling = Sampling(temperature, top_p, top_k, repetition_penalty, no_repeat_ngram_size)
     return stream_text(model.tokenizer, generate_tokens(model, prompt, max_new_tokens, sampling, seed))
 
 
@@ -70,12 +75,49 @@ def generate_tokens(
     model: LanguageModel, prompt: str, max_new_tokens: int, sampling: Sampling, seed: int
 ) -> Iterator[int]:
     """The tokens of `generate_stream`, without the one that ends the text."""
+    context = [model.prefix_token, *model.tokenizer.encode(prompt)]
+    steps = generate_steps(model, context, max_new_tokens, sampling, seed)
+    return (step.token for step in steps if not step.ends)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One token, and what it was chosen from."""
+
+    token: int
+    ends: bool
+    """Whether the token ends the text and is no part of it."""
+    model: Tensor
+    """(V,) the model's own probabilities."""
+    drawn_from: Tensor
+    """(V,) what the sampling settings made of them."""
+
+
+def generate_steps(
+    model: LanguageModel,
+    context: Sequence[int],
+    max_new_tokens: int,
+    sampling: Sampling,
+    seed: int,
+    stop_tokens: Collection[int] = (),
+) -> Iterator[Step]:
+    """What `generate_stream` does, token by token, with the one that ends the text.
+
+    Args:
+        model: what writes.
+        context: tokens of the prompt, at least one; where they leave too little room, the first ones go.
+        max_new_tokens: at most this many.
+        sampling: how a token is chosen.
+        seed: the same seed, model and settings give the same tokens.
+        stop_tokens: end the text, beside the model's own.
+
+    Raises:
+        UserError: a setting that is out of its range.
+    """
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens is {max_new_tokens}; expected 1 or more.")
-    context = fit_prompt(
-        [model.prefix_token, *model.tokenizer.encode(prompt)], max_new_tokens, model.max_length
-    )
-    return _walk(model, context, max_new_tokens, sampling, seed)
+    kept = fit_prompt(list(context), max_new_tokens, model.max_length)
+    return _walk(model, kept, max_new_tokens, sampling, seed, model.stop_tokens | set(stop_tokens))
 
 
 def fit_prompt(tokens: list[int], max_new_tokens: int, max_length: int) -> list[int]:
@@ -85,8 +127,13 @@ def fit_prompt(tokens: list[int], max_new_tokens: int, max_length: int) -> list[
 
 
 def _walk(
-    model: LanguageModel, context: list[int], max_new_tokens: int, sampling: Sampling, seed: int
-) -> Iterator[int]:
+    model: LanguageModel,
+    context: list[int],
+    max_new_tokens: int,
+    sampling: Sampling,
+    seed: int,
+    stops: Collection[int],
+) -> Iterator[Step]:
     generator = torch.Generator().manual_seed(derive_seed(seed, "generation"))
     end = min(len(context) + max_new_tokens, model.max_length)
     cache = model.new_cache(1, end)
@@ -99,10 +146,11 @@ def _walk(
         logits = model.next_logits(new, cache)[0, :entries]
         # The prefix token stands for no text of the prompt, so it is not a repetition to be punished:
         # it is often the very token that ends a text.
-        token = draw(next_token_probabilities(logits, seen[0, first:], sampling), generator)
-        if token in model.stop_tokens:
+        probabilities = next_token_probabilities(logits, seen[0, first:], sampling)
+        token = draw(probabilities, generator)
+        yield Step(token, token in stops, logits.softmax(0), probabilities)
+        if token in stops:
             return
-        yield token
         new = torch.tensor([[token]], dtype=torch.int64, device=model.device)
         seen = torch.cat([seen, new], dim=1)
 

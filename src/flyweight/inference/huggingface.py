@@ -14,6 +14,7 @@ from torch import Tensor
 from flyweight.base import UserError, read_json
 from flyweight.corpus import TextTokenizer
 from flyweight.inference.caches import TransformersCache
+from flyweight.inference.chat_format import ChatFormat
 from flyweight.inference.huggingface_probes import model_inputs, reads_out_apart, takes_trees
 from flyweight.inference.language_model import LanguageModel, Scored, score_in_parts, weights_fingerprint
 from flyweight.inference.precision import Precision, autocast
@@ -67,7 +68,7 @@ class HuggingFaceModel(LanguageModel):
                 f"with --trust-remote-code."
             )
         self.model = _load(folder, "model", options).to(device).eval()
-        tokenizer, bos = _tokenizer(folder, options)
+        loaded, tokenizer = _tokenizer(folder, options)
         stops = getattr(self.model.generation_config, "eos_token_id", None)
         stops = {tokenizer.end_of_text} | ({stops} if isinstance(stops, int) else set(stops or ()))
         super().__init__(
@@ -76,9 +77,10 @@ class HuggingFaceModel(LanguageModel):
             _max_length(self.model.config),
             device,
             precision=precision,
-            prefix_token=bos,
+            prefix_token=loaded.bos_token_id,
             stop_tokens=frozenset(stops),
         )
+        self._chat_template, self._bos_token = _chat_template(loaded), loaded.bos_token or ""
         # Some architectures keep a mask of their own, as long as their positions.
         self.longest_row = self.max_length
         accepted = inspect.signature(self.model.forward).parameters
@@ -90,6 +92,16 @@ class HuggingFaceModel(LanguageModel):
     def takes_trees(self) -> bool:  # type: ignore[override]
         """Whether a row may be a tree: tried once, since architectures differ in which masks they take."""
         return takes_trees(self.model, self.device)
+
+    @cached_property
+    def chat(self) -> ChatFormat | None:  # type: ignore[override]
+        """See `LanguageModel`; the folder's own template.
+
+        Raises:
+            UserError: it is not sound Jinja.
+        """
+        template = self._chat_template
+        return ChatFormat(template, self.tokenizer, self._bos_token) if template else None
 
     @property
     def fingerprint(self) -> str:
@@ -201,8 +213,8 @@ def _load(folder: Path, what: str, options: dict[str, Any]) -> Any:
             logging.enable_progress_bar()
 
 
-def _tokenizer(folder: Path, options: dict[str, Any]) -> tuple[TextTokenizer, int | None]:
-    """The folder's tokenizer and the id of its BOS token, if it has one."""
+def _tokenizer(folder: Path, options: dict[str, Any]) -> tuple[Any, TextTokenizer]:
+    """The folder's tokenizer, as transformers loads it and as ours."""
     loaded = _load(folder, "tokenizer", options)
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
@@ -210,7 +222,13 @@ def _tokenizer(folder: Path, options: dict[str, Any]) -> tuple[TextTokenizer, in
     end_of_text = loaded.eos_token or loaded.bos_token
     if end_of_text is None:
         raise UserError(f"{folder}: the tokenizer names neither an eos_token nor a bos_token; one is needed.")
-    return TextTokenizer(backend, end_of_text), loaded.bos_token_id
+    return loaded, TextTokenizer(backend, end_of_text)
+
+
+def _chat_template(loaded: Any) -> str | None:
+    """The tokenizer's chat template; of several by name, the one called default."""
+    found = getattr(loaded, "chat_template", None)
+    return found.get("default") if isinstance(found, dict) else found
 
 
 def _max_length(config: Any) -> int:

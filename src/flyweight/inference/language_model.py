@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from flyweight.corpus import TextTokenizer
 from flyweight.inference.caches import TokenCache
+from flyweight.inference.chat_format import ChatFormat
 from flyweight.inference.precision import Precision, autocast
 from flyweight.model import Decoder, KVCache, Placement, padded_left
 
@@ -75,6 +76,11 @@ class LanguageModel(ABC):
         """What stands before the first token of a text: end_of_text, or a foreign model's BOS."""
         self.stop_tokens = frozenset({tokenizer.end_of_text}) if stop_tokens is None else stop_tokens
         """Tokens that end generated text."""
+
+    @property
+    def chat(self) -> ChatFormat | None:
+        """How the model was taught conversations, if it was."""
+        return None
 
     @abstractmethod
     def logits_at(
@@ -183,12 +189,19 @@ class DecoderModel(LanguageModel):
         *,
         max_length: int | None = None,
         name: str = "decoder",
+        chat: ChatFormat | None = None,
     ) -> None:
         """Wrap `decoder`; `max_length` defaults to the configuration's max_position_embeddings."""
         device = next(decoder.parameters()).device
         length = max_length or decoder.config.max_position_embeddings
         super().__init__(name, tokenizer, length, device, precision=precision)
         self.decoder = decoder
+        self._chat = chat
+
+    @property
+    def chat(self) -> ChatFormat | None:
+        """See `LanguageModel`."""
+        return self._chat
 
     @property
     def fingerprint(self) -> str:

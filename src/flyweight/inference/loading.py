@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flyweight.base import UserError
+from flyweight.inference.chat_format import chat_format
 from flyweight.inference.checkpoint import (
     checkpoint_title,
     find_checkpoint,
@@ -50,12 +51,14 @@ def load_model(
     state = read_state(checkpoint)
     clock = state["clock"]
     decoder, recipe = load_decoder(checkpoint, chosen)
+    tokenizer = load_tokenizer(checkpoint, recipe)
     return DecoderModel(
         decoder,
-        load_tokenizer(checkpoint, recipe),
+        tokenizer,
         precision,
         max_length=trained_length(recipe, clock),
         name=checkpoint_title(recipe, clock, state.get("average")),
+        chat=chat_format(recipe, tokenizer),
     )
 
 

@@ -23,6 +23,8 @@ class Sampling:
     repetition_penalty: float = 1.0
     """Logits of tokens already in the text are divided by it where positive and multiplied where
     negative (CTRL, arXiv 1909.05858, as transformers does it)."""
+    no_repeat_ngram_size: int = 0
+    """No run of so many tokens comes twice in the text; 0: no limit."""
 
     def __post_init__(self) -> None:
         for name, fine, expected in (
@@ -30,6 +32,7 @@ class Sampling:
             ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1"),
             ("top_k", self.top_k >= 0, "0 (no limit) or more"),
             ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "more than 0 (1: none)"),
+            ("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "0 (no limit) or more"),
         ):
             if not fine:
                 raise UserError(f"{name} is {getattr(self, name)}; expected {expected}.")
@@ -43,15 +46,25 @@ def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
     return logits.index_put((seen,), torch.where(values > 0, values / penalty, values * penalty))
 
 
+def without_repeats(logits: Tensor, seen: Tensor, size: int) -> Tensor:
+    """`logits` (V,) with those at -inf that would end a run of `size` tokens which stands in `seen` (N,) already."""
+    if not 0 < size <= len(seen):
+        return logits
+    runs = seen.unfold(0, size, 1)
+    begun = (runs[:, :-1] == seen[len(seen) - size + 1 :]).all(dim=1)
+    return logits.index_fill(0, runs[begun, -1], float("-inf"))
+
+
 def next_token_probabilities(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tensor:
     """The distribution (V,) that the next token is drawn from.
 
     Args:
         logits: (V,) float32.
-        seen: (N,) tokens of the text so far, for the repetition penalty.
-        sampling: penalty, then temperature, then top_k, then top_p, each on what the one before left.
+        seen: (N,) tokens of the text so far, for what is said of repetitions.
+        sampling: penalty, repeated runs, then temperature, then top_k, then top_p, each on what the one before left.
     """
     logits = penalise(logits, seen, sampling.repetition_penalty)
+    logits = without_repeats(logits, seen, sampling.no_repeat_ngram_size)
     if sampling.temperature == 0:
         return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
     # Subtracting the maximum first keeps a tiny temperature from overflowing.

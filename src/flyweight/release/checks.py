@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from flyweight.base import derive_seed
+from flyweight.base import UserError, derive_seed
 from flyweight.corpus import TextTokenizer
+from flyweight.inference import ChatFormat
 from flyweight.model import Decoder
 
 MAXIMUM_DIFFERENCE = 1e-4
@@ -51,6 +52,12 @@ TEXTS = (
 )
 """Where tokenizers differ: spaces, digits, contractions, combining and composed characters, scripts, joiners,
 control characters, and text that looks like other tokenizers' special tokens."""
+CONVERSATION = (
+    {"role": "user", "content": "What is 17 + 25, and how do you write  naïve\tin 日本語?\n"},
+    {"role": "assistant", "content": "42. I don't know. "},
+    {"role": "user", "content": "{{ Thanks }} <b>!</b>"},
+)
+"""What is put to the chat template of a model that has one."""
 
 
 class ExportError(RuntimeError):
@@ -73,6 +80,8 @@ class Checks:
     """Positions whose logits were compared."""
     texts: int
     """Texts whose tokens were compared; all were equal."""
+    conversation_tokens: int | None
+    """Tokens that the chat template made of a conversation, equal to those of training; None without a template."""
     generated_tokens: int
     """Tokens generated greedily, equal with and without a cache."""
     parameters: int
@@ -96,6 +105,10 @@ class Expected:
     tied: bool
     parameters: int
     end_of_text: int
+    stop_tokens: list[int]
+    """Each ends generated text; end_of_text is the first."""
+    conversation: dict[str, Any] | None
+    """Messages and the tokens that the chat template has to make of them; None without a template."""
     relative_tolerance: float | None
     """A share of the largest logit; None for MAXIMUM_DIFFERENCE."""
 
@@ -113,9 +126,11 @@ def write_probe(probe: Path, decoder: Decoder, tokenizer: TextTokenizer, expecte
     asked = {
         "custom_code": expected.custom_code,
         "end_of_text": expected.end_of_text,
+        "stop_tokens": expected.stop_tokens,
         "prompt": prompt,
         "new_tokens": new_tokens,
         "texts": probe_texts(tokenizer),
+        "conversation": expected.conversation,
     }
     (probe / "probe.json").write_text(json.dumps(asked), encoding="utf-8")
 
@@ -126,6 +141,20 @@ def probe_texts(tokenizer: TextTokenizer) -> list[dict[str, Any]]:
     texts = [text for text in TEXTS if not any(token in text for token in tokenizer.special_tokens)]
     encoded = [(text, tokenizer.encode(text)) for text in texts]
     return [{"text": text, "tokens": ids, "decoded": tokenizer.decode(ids)} for text, ids in encoded]
+
+
+def probe_conversation(chat: ChatFormat | None) -> dict[str, Any] | None:
+    """CONVERSATION and its tokens, up to where the assistant begins; only its first message for a template that takes
+    no more; None without a template."""
+    if chat is None:
+        return None
+    messages = list(CONVERSATION)
+    try:
+        tokens = chat.tokens(messages)
+    except UserError:
+        messages = messages[:1]
+        tokens = chat.tokens(messages)
+    return {"messages": messages, "tokens": tokens}
 
 
 def probe_sequences(decoder: Decoder, tokenizer: TextTokenizer) -> dict[str, tuple[Tensor, int]]:
@@ -214,6 +243,10 @@ def judge(measured: dict[str, Any], expected: Expected) -> Checks:
             not same_tokens and not tie
         ),
         f"its tokenizer differs on {measured['wrong_texts']}": bool(measured["wrong_texts"]),
+        "its chat template gives other tokens than training's": measured["conversation_differs"],
+        f"its text ends at {measured['stop_tokens']}, not {expected.stop_tokens}": (
+            measured["stop_tokens"] != expected.stop_tokens
+        ),
         f"its special tokens are {measured['special_tokens']}, not {special}": (
             measured["special_tokens"] != special or not measured["end_of_text_is_special"]
         ),
@@ -227,6 +260,7 @@ def judge(measured: dict[str, Any], expected: Expected) -> Checks:
         largest_logit=measured["largest_logit"],
         positions=measured["positions"],
         texts=measured["texts"],
+        conversation_tokens=measured["conversation_tokens"],
         generated_tokens=len(generated["cached"]),
         parameters=measured["parameters"],
         tied=measured["tied"],

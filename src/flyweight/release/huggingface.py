@@ -21,10 +21,23 @@ from torch import Tensor
 
 from flyweight.base import atomic_folder, read_json, write_json
 from flyweight.corpus import TextTokenizer
-from flyweight.inference import find_checkpoint, load_decoder, load_tokenizer, read_state
+from flyweight.inference import (
+    ChatFormat,
+    chat_format,
+    find_checkpoint,
+    load_decoder,
+    load_tokenizer,
+    read_state,
+)
 from flyweight.model import Decoder, stock_class, to_stock
 from flyweight.recipe import Recipe
-from flyweight.release.checks import FOLDED_BFLOAT16_DIFFERENCE, Checks, Expected, check_export
+from flyweight.release.checks import (
+    FOLDED_BFLOAT16_DIFFERENCE,
+    Checks,
+    Expected,
+    check_export,
+    probe_conversation,
+)
 from flyweight.release.record import EXPORT_FILE, record_of, refuse_foreign_folder
 
 CUSTOM_CLASS = "FlyweightForCausalLM"
@@ -133,8 +146,13 @@ def write_folder(
     special = {key: tokenizer.end_of_text for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
     version = {"transformers_version": importlib.metadata.version("transformers")}
     write_json(folder / "config.json", config | special | {"dtype": dtype, "use_cache": True} | version)
-    write_json(folder / "generation_config.json", special | version)
-    _write_tokenizer(folder, tokenizer, recipe.model.max_position_embeddings)
+    chat = chat_format(recipe, tokenizer)
+    # A chat ends where the assistant's message does.
+    turn = None if chat is None else chat.end_of_turn
+    stops = [tokenizer.end_of_text, *([] if turn in (None, tokenizer.end_of_text) else [turn])]
+    ends = {"eos_token_id": stops if len(stops) > 1 else tokenizer.end_of_text}
+    write_json(folder / "generation_config.json", special | ends | version)
+    _write_tokenizer(folder, tokenizer, recipe.model.max_position_embeddings, chat)
     # transformers asks for the metadata; a number of readers refuse a file without it.
     stored = {name: weight.to(getattr(torch, dtype)).contiguous() for name, weight in weights.items()}
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
@@ -145,6 +163,8 @@ def write_folder(
         tied=recipe.model.tie_word_embeddings,
         parameters=sum(parameter.numel() for parameter in decoder.parameters()),
         end_of_text=tokenizer.end_of_text,
+        stop_tokens=stops,
+        conversation=probe_conversation(chat),
         relative_tolerance=FOLDED_BFLOAT16_DIFFERENCE if loose else None,
     )
 
@@ -186,14 +206,16 @@ def _custom_weights(decoder: Decoder) -> dict[str, Tensor]:
     }
 
 
-def _write_tokenizer(folder: Path, tokenizer: TextTokenizer, max_length: int) -> None:
+def _write_tokenizer(
+    folder: Path, tokenizer: TextTokenizer, max_length: int, chat: ChatFormat | None
+) -> None:
     tokenizer.save(folder)
     if tokenizer.backend.num_special_tokens_to_add(False):
         # An adopted tokenizer that puts a BOS before every text: training never saw it there.
         content = read_json(folder / "tokenizer.json")
         write_json(folder / "tokenizer.json", content | {"post_processor": None})
     special = {key: tokenizer.end_of_text_text for key in ("bos_token", "eos_token", "pad_token")}
-    settings = {
+    settings: dict[str, Any] = {
         # The class that takes tokenizer.json as it is; others rebuild their own pre-tokenizer around it.
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": max_length,
@@ -201,6 +223,9 @@ def _write_tokenizer(folder: Path, tokenizer: TextTokenizer, max_length: int) ->
         "padding_side": "left",  # a batch of prompts then ends where generation begins
         "model_input_names": ["input_ids", "attention_mask"],
     }
+    if chat is not None:
+        # Here, and not in a file of its own: older readers know no other place, newer ones know this one too.
+        settings["chat_template"] = chat.template
     write_json(folder / "tokenizer_config.json", special | settings)
 
 

@@ -38,8 +38,9 @@ def measure(folder: Path, probe: Path) -> dict[str, Any]:
             "unexpected_weights": sorted(loading["unexpected_keys"]),
             "tied": embedding.data_ptr() == readout.data_ptr(),
             **_logits(model, load_file(probe / "probe.safetensors")),
-            **_generation(model, asked["prompt"], asked["new_tokens"], asked["end_of_text"]),
+            **_generation(model, asked["prompt"], asked["new_tokens"], asked["stop_tokens"]),
             **_tokens(tokenizer, asked["texts"], asked["end_of_text"]),
+            **_conversation(tokenizer, asked["conversation"]),
             "versions": {
                 "python": sys.version.split()[0],
                 "torch": torch.__version__,
@@ -66,8 +67,8 @@ def _logits(model: Any, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     return {"differences": differences, "largest_logit": largest, "positions": positions}
 
 
-def _generation(model: Any, prompt: list[int], new_tokens: int, end_of_text: int) -> dict[str, Any]:
-    """Greedy tokens with and without a cache.
+def _generation(model: Any, prompt: list[int], new_tokens: int, stop_tokens: list[int]) -> dict[str, Any]:
+    """Greedy tokens with and without a cache, and the tokens that end text.
 
     `greedy_gaps` says how far the chosen tokens lie below the best ones under one full forward pass; it tells
     a tie that rounding broke the other way from a cache that is wrong.
@@ -82,14 +83,19 @@ def _generation(model: Any, prompt: list[int], new_tokens: int, end_of_text: int
             do_sample=False,
             use_cache=use_cache,
             max_new_tokens=new_tokens,
-            min_new_tokens=new_tokens,  # which also rules end_of_text out
+            min_new_tokens=new_tokens,  # which also rules out what ends text
         )
         logits = model(input_ids=whole, use_cache=False).logits[0, len(prompt) - 1 : -1]
-        logits[:, end_of_text] = -torch.inf
+        logits[:, stop_tokens] = -torch.inf
         chosen = logits.gather(1, whole[0, len(prompt) :, None])[:, 0]
         found[name] = whole[0, len(prompt) :].tolist()
         gaps[name] = (logits.max(dim=1).values - chosen).max().item()
-    return {"generated": found, "greedy_gaps": gaps}
+    stops = model.generation_config.eos_token_id
+    return {
+        "generated": found,
+        "greedy_gaps": gaps,
+        "stop_tokens": stops if isinstance(stops, list) else [stops],
+    }
 
 
 def _tokens(tokenizer: Any, texts: list[dict[str, Any]], end_of_text: int) -> dict[str, Any]:
@@ -106,6 +112,14 @@ def _tokens(tokenizer: Any, texts: list[dict[str, Any]], end_of_text: int) -> di
         "special_tokens": [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id],
         "end_of_text_is_special": tokenizer.decode([end_of_text], skip_special_tokens=True) == "",
     }
+
+
+def _conversation(tokenizer: Any, asked: dict[str, Any] | None) -> dict[str, Any]:
+    """Whether the folder's chat template makes other tokens of a conversation, and how many."""
+    if asked is None:
+        return {"conversation_differs": tokenizer.chat_template is not None, "conversation_tokens": None}
+    found = tokenizer.apply_chat_template(asked["messages"], add_generation_prompt=True, return_dict=False)
+    return {"conversation_differs": found != asked["tokens"], "conversation_tokens": len(found)}
 
 
 def main() -> None:

@@ -61,7 +61,7 @@ class ChatTemplate:
     def __init__(
         self, template: str, special_tokens: Sequence[str] = (), bos_token: str = "", eos_token: str = ""
     ) -> None:
-        self._variables = {"bos_token": bos_token, "eos_token": eos_token, "add_generation_prompt": False}
+        self._variables = {"bos_token": bos_token, "eos_token": eos_token}
         tokens = {token for token in (*special_tokens, bos_token, eos_token) if token}
         longest_first = sorted(tokens, key=lambda token: (-len(token), token))
         self._special = re.compile("|".join((*map(re.escape, longest_first), _LOOKS_SPECIAL)))
@@ -84,37 +84,45 @@ class ChatTemplate:
                 f"tokenizer.chat_template: line {error.lineno} of the template is not sound Jinja ({error.message})."
             ) from None
 
-    def render(self, messages: object) -> tuple[str, Marks]:
+    def render(self, messages: object, *, reply: bool = False) -> tuple[str, Marks]:
         """A conversation as text, and the special tokens in it as (start, end) in characters, rising.
 
         Args:
             messages: a list of {role, content}, or ShareGPT's {from, value} with human and gpt.
+            reply: end with the beginning of the assistant's next message (`add_generation_prompt`).
 
         Raises:
             BadConversation: not such a list, or the template refuses it.
         """
         conversation = _checked(messages)
         guards = self._guards(conversation)
-        text = self._render(conversation)
+        text = self._render(conversation, reply)
         if not guards:
             return text, tuple(match.span() for match in self._special.finditer(text))
         # The first character of what looks special inside a message gives way to one that stands for it, so
         # that only the template's own are found. One character for one: places stay the same.
-        guarded = self._render(_mapped(conversation, lambda string: self._guard(string, guards)))
+        guarded = self._render(_mapped(conversation, lambda string: self._guard(string, guards)), reply)
         back = {ord(guard): character for character, guard in guards.items()}
         if guarded.translate(back) != text:
             raise BadConversation("special tokens in a message change what the chat template writes")
         return text, tuple(match.span() for match in self._special.finditer(guarded))
 
-    def _render(self, conversation: list[dict[str, Any]]) -> str:
+    def _render(self, conversation: list[dict[str, Any]], reply: bool) -> str:
         if self._template is None:
-            return "".join(
+            written = [
                 f"<|im_start|>{message['role']}\n{message['content']}<|im_end|>\n" for message in conversation
-            )
+            ]
+            return "".join([*written, "<|im_start|>assistant\n" if reply else ""])
         import jinja2
 
         try:
-            return self._template.render(messages=conversation, tools=None, documents=None, **self._variables)
+            return self._template.render(
+                messages=conversation,
+                tools=None,
+                documents=None,
+                add_generation_prompt=reply,
+                **self._variables,
+            )
         except jinja2.TemplateError:  # `raise_exception`, and what is undefined
             raise BadConversation("refused by the chat template") from None
         except Exception:  # whatever a template's own computation may raise

@@ -15,15 +15,17 @@ import numpy as np
 import torch
 
 from flyweight.corpus import TextTokenizer
+from flyweight.inference import ChatFormat
 from flyweight.model import Decoder
-from flyweight.release.checks import PROSE, ExportError, probe_sequences, probe_texts
+from flyweight.release.checks import PROSE, ExportError, probe_conversation, probe_sequences, probe_texts
 from flyweight.release.gguf.writing import GgufType
 
 MAXIMUM_DIFFERENCE = 1e-3
 """Between logits of a file in float32 and the checkpoint's: llama.cpp sums in another order."""
-ROUNDED_DIFFERENCE = {"f16": 0.005, "bf16": 0.03, "q8_0": 0.06}
-"""The same for other types, as a share of the largest logit: room for the rounding of weights and, in q8_0, of
-activations; a wrong layout is off by more."""
+ROUNDED_DIFFERENCE = {"f16": 0.01, "bf16": 0.06, "q8_0": 0.06}
+"""The same for other types, as the root mean square over the spread of the logits: llama.cpp rounds weights and
+activations to them. Small models with wide weights came to 0.0034, 0.029 and 0.022, rows in the wrong order to 0.33 and
+more (docs/log.md). The largest difference wanders too much to judge by: it came to 0.07 of the largest logit."""
 NEW_TOKENS = 64
 
 
@@ -33,14 +35,18 @@ class GgufChecks:
 
     differences: dict[str, float]
     """Largest difference of logits by kind of input."""
+    relative: dict[str, float]
+    """Root mean square of the difference over the spread of the checkpoint's logits, by kind of input."""
     tolerance: float
-    """What these had to stay below."""
+    """What `differences` had to stay below in float32, `relative` in other types."""
     largest_logit: float
     """Largest absolute value among the checkpoint's logits."""
     positions: int
     """Positions whose logits were compared."""
     texts: int
     """Texts whose tokens were compared; all were equal."""
+    conversation_tokens: int | None
+    """Tokens that the chat template made of a conversation, equal to those of training; None without a template."""
     generated_tokens: int
     """Tokens that were generated greedily."""
     same_tokens: int
@@ -64,7 +70,9 @@ def has_llama_cpp() -> bool:
 
 
 @torch.no_grad()
-def write_probe(probe: Path, decoder: Decoder, tokenizer: TextTokenizer) -> list[int]:
+def write_probe(
+    probe: Path, decoder: Decoder, tokenizer: TextTokenizer, chat: ChatFormat | None
+) -> list[int]:
     """Write inputs and what `decoder` answers: probe.npz and probe.json. Returns its greedy tokens."""
     arrays: dict[str, np.ndarray] = {}
     for name, (tokens, kept) in probe_sequences(decoder, tokenizer).items():
@@ -74,7 +82,13 @@ def write_probe(probe: Path, decoder: Decoder, tokenizer: TextTokenizer) -> list
     longest = decoder.config.max_position_embeddings
     new_tokens = min(NEW_TOKENS, longest - 1)
     prompt = tokenizer.encode(PROSE)[: max(1, min(16, longest - new_tokens))]
-    asked = {"longest": longest, "prompt": prompt, "new_tokens": new_tokens, "texts": probe_texts(tokenizer)}
+    asked = {
+        "longest": longest,
+        "prompt": prompt,
+        "new_tokens": new_tokens,
+        "texts": probe_texts(tokenizer),
+        "conversation": probe_conversation(chat),
+    }
     (probe / "probe.json").write_text(json.dumps(asked), encoding="utf-8")
     written: list[int] = []
     while len(written) < new_tokens:
@@ -84,16 +98,21 @@ def write_probe(probe: Path, decoder: Decoder, tokenizer: TextTokenizer) -> list
 
 
 def check_gguf(
-    file: Path, decoder: Decoder, tokenizer: TextTokenizer, kind: GgufType, architecture: str
+    file: Path,
+    decoder: Decoder,
+    tokenizer: TextTokenizer,
+    chat: ChatFormat | None,
+    kind: GgufType,
+    architecture: str,
 ) -> GgufChecks:
-    """Load `file` with llama.cpp in a fresh process and hold it against `decoder` and `tokenizer`.
+    """Load `file` with llama.cpp in a fresh process and hold it against `decoder`, `tokenizer` and `chat`.
 
     Raises:
         ExportError: it does not load, or differs.
     """
     with tempfile.TemporaryDirectory(prefix="flyweight-probe-") as scratch:
         probe = Path(scratch)
-        expected = write_probe(probe, decoder, tokenizer)
+        expected = write_probe(probe, decoder, tokenizer, chat)
         script = Path(__file__).with_name("load_back.py")
         # -P keeps the script's folder, and with it our files, off the import path.
         command = [sys.executable, "-P", str(script), str(file), str(probe)]
@@ -113,7 +132,9 @@ def judge(
     Raises:
         ExportError: some are not; the message names each with its figures.
     """
-    tolerance = MAXIMUM_DIFFERENCE if kind == "f32" else ROUNDED_DIFFERENCE[kind] * measured["largest_logit"]
+    judged, tolerance = ("differences", MAXIMUM_DIFFERENCE)
+    if kind != "f32":
+        judged, tolerance = ("relative", ROUNDED_DIFFERENCE[kind])
     generated = measured["generated"]
     pairs = enumerate(zip(generated, expected, strict=True))
     same = next((place for place, (one, other) in pairs if one != other), len(expected))
@@ -121,11 +142,12 @@ def judge(
         f"its architecture is {measured['architecture']}, not {architecture}": measured["architecture"]
         != architecture,
         # `not <` instead of `>=`: a difference that is not a number is a fault too.
-        f"its logits differ by {measured['differences']}, allowed is {tolerance:.2e}": (
-            not all(difference < tolerance for difference in measured["differences"].values())
+        f"its logits differ by {measured[judged]} ({judged}), allowed is {tolerance:.2e}": (
+            not all(difference < tolerance for difference in measured[judged].values())
         ),
         f"it writes {generated}, not {expected}": kind == "f32" and same < len(expected),
         f"its tokenizer differs on {measured['wrong_texts']}": bool(measured["wrong_texts"]),
+        "its chat template gives other tokens than training's": measured["conversation_differs"],
         f"its end_of_text is {measured['end_of_text']}, not {end_of_text}": measured["end_of_text"]
         != end_of_text,
     }
@@ -133,10 +155,12 @@ def judge(
         raise ExportError(f"the file, loaded by llama.cpp, is not the checkpoint's model: {'; '.join(found)}")
     return GgufChecks(
         differences=measured["differences"],
+        relative=measured["relative"],
         tolerance=tolerance,
         largest_logit=measured["largest_logit"],
         positions=measured["positions"],
         texts=measured["texts"],
+        conversation_tokens=measured["conversation_tokens"],
         generated_tokens=len(generated),
         same_tokens=same,
         versions=measured["versions"],

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.base import UserError, atomic_folder, write_json
-from flyweight.inference import find_checkpoint, load_decoder, load_tokenizer, read_state
+from flyweight.inference import chat_format, find_checkpoint, load_decoder, load_tokenizer, read_state
 from flyweight.model import FoldedWeights, stock_class, stock_config
 from flyweight.release.gguf.checks import GgufChecks, check_gguf, has_llama_cpp
 from flyweight.release.gguf.vocabulary import vocabulary
@@ -69,17 +69,20 @@ def export_gguf(
             f"{recipe.name}: llama.cpp has no architecture with "
             f"{'exclusive attention' if recipe.model.exclusive_attention else 'such heads'}; export it with --to hf."
         )
-    words = vocabulary(tokenizer, recipe.model.vocab_size, recipe.name)
+    chat = chat_format(recipe, tokenizer)
+    words = vocabulary(tokenizer, recipe.model.vocab_size, recipe.name, chat.end_of_turn if chat else None)
     with atomic_folder(out.absolute()) as folder:
         report("writing the file", 0.1)
         file = folder / f"{recipe.name}-{kind.upper()}.gguf"
-        config = stock_config(recipe.model, recipe.parametrization)
-        weights = FoldedWeights(decoder.state_dict(), recipe.model, recipe.parametrization)
-        write_gguf(file, recipe.name, config, weights, words, kind)
+        # The decoder's own: training may have moved the base of its rotary positions.
+        config = stock_config(decoder.config, recipe.parametrization)
+        weights = FoldedWeights(decoder.state_dict(), decoder.config, recipe.parametrization)
+        template = chat.template if chat else None
+        write_gguf(file, recipe.name, config, weights, words, kind, chat_template=template)
         checks = None
         if has_llama_cpp():
             report("loading it with llama.cpp", 0.4)
-            checks = check_gguf(file, decoder, tokenizer, kind, ARCHITECTURES[stock])
+            checks = check_gguf(file, decoder, tokenizer, chat, kind, ARCHITECTURES[stock])
         done = GgufExport(out, out / file.name, kind, checks, time.monotonic() - started)
         about: dict[str, Any] = {
             "model_class": stock,

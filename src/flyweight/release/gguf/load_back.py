@@ -26,23 +26,26 @@ def measure(file: Path, probe: Path) -> dict[str, Any]:
         n_batch=longest,
         n_ubatch=longest,
         n_gpu_layers=0,
+        # By default llama.cpp rounds keys and values to float16, whatever the file holds.
+        type_k=llama_cpp.GGML_TYPE_F32,
+        type_v=llama_cpp.GGML_TYPE_F32,
         logits_all=True,
         verbose=False,
     )
     names = sorted(name.removeprefix("tokens.") for name in arrays.files if name.startswith("tokens."))
-    differences = {
-        name: _difference(model, arrays[f"tokens.{name}"], arrays[f"logits.{name}"]) for name in names
-    }
+    off = {name: _difference(model, arrays[f"tokens.{name}"], arrays[f"logits.{name}"]) for name in names}
     wrong = [
         text["text"]
         for text in asked["texts"]
         if model.tokenize(text["text"].encode(), add_bos=False, special=False) != text["tokens"]
     ]
     return {
-        "differences": differences,
+        "differences": {name: float(np.abs(difference).max()) for name, difference in off.items()},
+        "relative": {name: _relative(off[name], arrays[f"logits.{name}"]) for name in names},
         "positions": sum(arrays[f"logits.{name}"][..., 0].size for name in names),
         "largest_logit": max(float(np.abs(arrays[f"logits.{name}"]).max()) for name in names),
         "generated": _greedy(model, asked["prompt"], asked["new_tokens"]),
+        **_conversation(model, asked["conversation"]),
         "texts": len(asked["texts"]),
         "wrong_texts": wrong,
         "architecture": model.metadata["general.architecture"],
@@ -51,15 +54,20 @@ def measure(file: Path, probe: Path) -> dict[str, Any]:
     }
 
 
-def _difference(model: Any, tokens: np.ndarray, reference: np.ndarray) -> float:
-    """The largest difference from the reference's logits at the last positions, over rows."""
+def _difference(model: Any, tokens: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """How far the logits at the last positions are from the reference's, (B, positions, V)."""
     found = []
     for row, expected in zip(tokens, reference, strict=True):
         model.reset()
         model.eval(row.tolist())
-        logits = model.scores[: len(row)][-len(expected) :]
-        found.append(float(np.abs(logits - expected).max()))
-    return max(found)
+        found.append(model.scores[: len(row)][-len(expected) :] - expected)
+    return np.stack(found)
+
+
+def _relative(difference: np.ndarray, reference: np.ndarray) -> float:
+    """The root mean square of `difference` over the spread of the reference's logits at each position."""
+    spread = reference - reference.mean(axis=-1, keepdims=True)
+    return float(np.sqrt((difference**2).mean() / (spread**2).mean()))
 
 
 def _greedy(model: Any, prompt: list[int], new_tokens: int) -> list[int]:
@@ -71,6 +79,19 @@ def _greedy(model: Any, prompt: list[int], new_tokens: int) -> list[int]:
         written.append(int(np.argmax(model.scores[model.n_tokens - 1])))
         model.eval(written[-1:])
     return written
+
+
+def _conversation(model: Any, asked: dict[str, Any] | None) -> dict[str, Any]:
+    """Whether the file's chat template makes other tokens of a conversation, and how many."""
+    template = model.metadata.get("tokenizer.chat_template")
+    if asked is None or template is None:
+        return {"conversation_differs": (asked is None) != (template is None), "conversation_tokens": None}
+    from llama_cpp.llama_chat_format import Jinja2ChatFormatter  # pyright: ignore[reportMissingImports]
+
+    end = model.detokenize([model.token_eos()], special=True).decode()
+    text = Jinja2ChatFormatter(template, eos_token=end, bos_token="")(messages=asked["messages"]).prompt
+    found = model.tokenize(text.encode(), add_bos=False, special=True)
+    return {"conversation_differs": found != asked["tokens"], "conversation_tokens": len(found)}
 
 
 def main() -> None:

@@ -43,13 +43,14 @@ class Vocabulary:
     """The token that ends a message of a chat; None where there is none."""
 
 
-def vocabulary(tokenizer: TextTokenizer, size: int, name: str) -> Vocabulary:
+def vocabulary(tokenizer: TextTokenizer, size: int, name: str, end_of_turn: int | None = None) -> Vocabulary:
     """The tokenizer for llama.cpp.
 
     Args:
         tokenizer: a byte-level BPE.
         size: rows of the model's embedding, at least the tokenizer's entries; the rest are unused tokens.
         name: of the model, for messages.
+        end_of_turn: the token that ends a message of a chat.
 
     Raises:
         UserError: a tokenizer that llama.cpp would not cut or merge in the same way.
@@ -82,8 +83,7 @@ def vocabulary(tokenizer: TextTokenizer, size: int, name: str) -> Vocabulary:
         tokens.append(f"[unused {number}]" if text is None else text)
         kinds.append(UNUSED if text is None else _kind(added.get(number)))
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    turn = tokenizer.backend.token_to_id("<|im_end|>")
-    return Vocabulary(tokens, kinds, merges, _pattern(content, name), tokenizer.end_of_text, turn)
+    return Vocabulary(tokens, kinds, merges, _pattern(content, name), tokenizer.end_of_text, end_of_turn)
 
 
 def _kind(token: dict[str, Any] | None) -> int:
