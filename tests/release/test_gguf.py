@@ -9,23 +9,27 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from release_models import CHAT_TOKENS, END_OF_TEXT, KINDS
+from release_models import CHAT_TOKENS, END_OF_TEXT, KINDS, make_decoder, make_recipe
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from flyweight.base import UserError
 from flyweight.corpus import TextTokenizer
 from flyweight.corpus.reading.chat import CHATML
-from flyweight.corpus.tokenizers.bpe import PATTERNS, train_bpe
-from flyweight.inference import load_decoder, load_model
-from flyweight.model import to_stock
+from flyweight.corpus.tokenizers import adopt
+from flyweight.corpus.tokenizers.bpe import PATTERNS, pre_tokenizer, train_bpe
+from flyweight.corpus.tokenizers.hard_text import HARD_TEXT
+from flyweight.inference import ChatFormat, load_decoder, load_model
+from flyweight.model import FoldedWeights, stock_config, to_stock
+from flyweight.recipe import recipe_from_dict
 from flyweight.release import EXPORT_FILE, ExportError, export_gguf
 from flyweight.release.checks import probe_texts
 from flyweight.release.gguf import writing
-from flyweight.release.gguf.checks import NEW_TOKENS, has_llama_cpp
+from flyweight.release.gguf.checks import NEW_TOKENS, check_gguf, has_llama_cpp
 from flyweight.release.gguf.vocabulary import CONTROL, NORMAL, UNUSED, vocabulary
 from flyweight.release.gguf.writing import gguf_name, interleaved
 
 SAMPLE = Path(__file__).read_text()
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "tokenizers"
 STOCK = [kind for kind, (name, _, _) in KINDS.items() if name != "FlyweightForCausalLM"]
 
 
@@ -197,6 +201,72 @@ def test_a_file_has_the_base_of_the_positions_that_training_ended_with(write_che
     (checkpoint / "state.json").write_text(json.dumps(state | {"rope_theta": 80_000.0}))
     fields = gguf.GGUFReader(export_gguf(checkpoint, tmp_path / "out").file).fields
     assert fields["llama.rope.freq_base"].contents() == 80_000.0
+
+
+ADOPTED = {
+    "deepseek-v3": ("deepseek_v3", "<｜end▁of▁sentence｜>"),
+    "smollm": ("smollm2_from_gguf", "<|endoftext|>"),
+    "gpt-2": ("gpt2", "<|endoftext|>"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("pattern", ADOPTED)
+def test_llama_cpp_cuts_text_as_adopted_tokenizers_do(tmp_path: Path, pattern: str) -> None:
+    folder, end_of_text = ADOPTED[pattern]
+    if not (SHARED / folder).is_dir():
+        pytest.skip("../shared/data/tokenizers is not beside this checkout")
+    adopted = adopt(SHARED / folder, end_of_text)
+    values = make_recipe("gqa").to_dict()
+    values["model"] |= {"vocab_size": adopted.vocab_size + 5, "hidden_size": 16, "num_hidden_layers": 1}
+    recipe = recipe_from_dict(values)
+    words = vocabulary(adopted, recipe.model.vocab_size, "test")
+    assert words.pattern == pattern
+    if not has_llama_cpp():
+        pytest.skip("llama-cpp-python is not installed")
+    decoder = make_decoder(recipe)
+    config, weights = stock_config(recipe.model, recipe.parametrization), decoder.state_dict()
+    folded = FoldedWeights(weights, recipe.model, recipe.parametrization)
+    writing.write_gguf(tmp_path / "model.gguf", "test", config, folded, words, "f32")
+    checks = check_gguf(tmp_path / "model.gguf", decoder, adopted, None, "f32", "llama")
+    assert checks.texts > 50
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_llama_cpp_cuts_text_as_own_tokenizers_do(tmp_path: Path, pattern: str) -> None:
+    if not has_llama_cpp():
+        pytest.skip("llama-cpp-python is not installed")
+    own = train_bpe([SAMPLE, *HARD_TEXT] * 2, 1200, pattern, END_OF_TEXT, CHAT_TOKENS)
+    values = make_recipe("gqa").to_dict()
+    values["model"] |= {"vocab_size": own.vocab_size}
+    recipe = recipe_from_dict(values)
+    decoder = make_decoder(recipe)
+    folded = FoldedWeights(decoder.state_dict(), recipe.model, recipe.parametrization)
+    words = vocabulary(own, own.vocab_size, "test", 2)
+    config, chat = stock_config(recipe.model, recipe.parametrization), ChatFormat(CHATML, own)
+    file = tmp_path / "model.gguf"
+    writing.write_gguf(file, "test", config, folded, words, "f32", chat_template=CHATML)
+    assert check_gguf(file, decoder, own, chat, "f32", "llama").texts > 50
+
+
+def test_an_entry_that_merges_do_not_arrive_at_is_refused_where_llama_cpp_would_take_it() -> None:
+    """`ab` and `bc` come before `abc`'s own merge, so that "abc" becomes `a` `bc`."""
+    letters = {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    entries = letters | {"bc": 256, "ab": 257, "abc": 258, END_OF_TEXT: 259}
+    for pattern in ("qwen2", "llama-bpe"):
+        backend = Tokenizer(models.BPE(vocab=entries, merges=[("b", "c"), ("a", "b"), ("ab", "c")]))
+        backend.add_special_tokens([END_OF_TEXT])
+        backend.pre_tokenizer = pre_tokenizer(pattern)
+        backend.decoder = decoders.ByteLevel()
+        trained = TextTokenizer(backend, END_OF_TEXT)
+        assert trained.encode("abc") == [letters["a"], 256]
+        if pattern == "qwen2":
+            assert vocabulary(trained, 260, "test").pattern == "qwen2"
+        else:
+            with pytest.raises(UserError, match=r"has the entry '(a|ab|abc|bc)'"):
+                vocabulary(trained, 260, "test")
 
 
 @pytest.mark.slow

@@ -26,6 +26,27 @@ _PLAIN = {
 MODEL = "gpt2"
 """llama.cpp's name of byte-level BPE."""
 
+_DEEPSEEK_V3 = (
+    r"\p{N}{1,3}",
+    "[一-龥\u3040-ゟ゠-ヿ]+",
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^""" "\r\n" r"\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[" "\r\n" r"]*|\s*[" "\r\n" r"]+|\s+(?!\S)|\s+",
+)  # fmt: skip
+
+
+def _adopted() -> dict[str, list[dict[str, Any]]]:
+    """How tokenizers that recipes adopt cut text, by llama.cpp's names, as in their published tokenizer.json."""
+    bytes_only = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False}
+    split = {"type": "Split", "behavior": "Isolated", "invert": False}
+    return {
+        "deepseek-v3": [*({**split, "pattern": {"Regex": part}} for part in _DEEPSEEK_V3), bytes_only],
+        "smollm": [{"type": "Digits", "individual_digits": True}, {**bytes_only, "use_regex": True}],
+    }
+
+
+_WHOLE_WORDS = ("llama-bpe",)
+"""Names under which llama.cpp takes a word that is an entry for that entry, without merging."""
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -69,7 +90,7 @@ def vocabulary(tokenizer: TextTokenizer, size: int, name: str, end_of_turn: int 
             f"would not do; export it with --to hf."
         )
     for part, why in (("normalizer", "changes text before it is cut"), ("post_processor", "adds tokens")):
-        if content[part] is not None and content[part]["type"] != "ByteLevel":
+        if _parts(content[part], part) not in ([], ["ByteLevel"]):
             raise UserError(
                 f"{name}: its tokenizer {why} ({content[part]['type']}), which llama.cpp would not do; export it with "
                 f"--to hf."
@@ -83,7 +104,35 @@ def vocabulary(tokenizer: TextTokenizer, size: int, name: str, end_of_turn: int 
         tokens.append(f"[unused {number}]" if text is None else text)
         kinds.append(UNUSED if text is None else _kind(added.get(number)))
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    return Vocabulary(tokens, kinds, merges, _pattern(content, name), tokenizer.end_of_text, end_of_turn)
+    pattern = _pattern(content, name)
+    if pattern in _WHOLE_WORDS and (word := _merged_otherwise(tokenizer)) is not None:
+        raise UserError(
+            f"{name}: its tokenizer has the entry {word!r}, which its merges do not arrive at; llama.cpp would take it "
+            f"at once, since it does not merge what is an entry of a {pattern} tokenizer. Export it with --to hf."
+        )
+    return Vocabulary(tokens, kinds, merges, pattern, tokenizer.end_of_text, end_of_turn)
+
+
+def _parts(step: dict[str, Any] | None, name: str) -> list[str]:
+    """The types of a step of the tokenizer; a sequence's, one by one."""
+    if step is None:
+        return []
+    inner = step.get(f"{name}s", step.get("processors")) if step["type"] == "Sequence" else [step]
+    return [part["type"] for part in inner or []]
+
+
+def _merged_otherwise(tokenizer: TextTokenizer) -> str | None:
+    """An entry that is a word of its own and yet becomes other tokens, if there is one."""
+    backend = tokenizer.backend
+    added = backend.get_added_tokens_decoder()
+    for number in range(tokenizer.vocab_size):
+        text = "" if number in added else tokenizer.decode([number])
+        if not text or "\ufffd" in text or tokenizer.encode(text) == [number]:
+            continue
+        cut = backend.pre_tokenizer.pre_tokenize_str(text) if backend.pre_tokenizer else []
+        if len(cut) == 1:
+            return text
+    return None
 
 
 def _kind(token: dict[str, Any] | None) -> int:
@@ -96,14 +145,18 @@ def _pattern(content: dict[str, Any], name: str) -> str:
     """The name of the tokenizer's way to cut text, found by comparing with those that have names."""
     from tokenizers import Tokenizer, models
 
-    for known in PATTERNS:
+    known = _adopted()
+    for pattern in PATTERNS:
         backend = Tokenizer(models.BPE())
-        backend.pre_tokenizer = pre_tokenizer(known)  # pyright: ignore[reportAttributeAccessIssue]
-        if _cuts(json.loads(backend.to_str())["pre_tokenizer"]) == _cuts(content["pre_tokenizer"]):
-            return known
+        backend.pre_tokenizer = pre_tokenizer(pattern)  # pyright: ignore[reportAttributeAccessIssue]
+        known[pattern] = _cuts(json.loads(backend.to_str())["pre_tokenizer"])
+    found = _cuts(content["pre_tokenizer"])
+    for pattern, cuts in known.items():
+        if cuts == found:
+            return pattern
     raise UserError(
         f"{name}: its tokenizer cuts text by a pattern that llama.cpp has no name for here (known are "
-        f"{', '.join(PATTERNS)}); export it with --to hf."
+        f"{', '.join(sorted(known))}); export it with --to hf."
     )
 
 
