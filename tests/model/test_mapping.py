@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from flyweight.model import Decoder, stock_class, to_stock
+from flyweight.model import Decoder, export_in_words, stock_class, to_stock
 from flyweight.recipe import Model, Parametrization
 
 MUP = Parametrization(kind="xmodel-2.5", init_std=0.1, scale_emb=12, scale_depth=1.4, dim_model_base=16)
@@ -30,6 +30,11 @@ def test_which_models_have_a_stock_class(
 ):
     for parametrization in (Parametrization(), MUP):
         assert stock_class(make_config(**changes), parametrization) == expected
+
+
+def test_people_are_told_what_an_export_is_loaded_as(make_config: Callable[..., Model]):
+    assert export_in_words(make_config(qk_norm=True), MUP).startswith("Qwen3ForCausalLM of transformers")
+    assert "trust_remote_code" in export_in_words(make_config(exclusive_attention=True), Parametrization())
 
 
 def test_a_model_without_a_stock_class_is_not_folded(make_decoder: Callable[..., Decoder]):

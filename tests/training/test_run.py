@@ -75,6 +75,14 @@ def test_training_learns(reference):
         assert validations[-1]["bits_per_byte"][source] < validations[0]["bits_per_byte"][source] - 1
 
 
+def test_a_run_says_at_its_start_what_its_exports_load_as(reference):
+    notes = [event["message"] for event in read_events(reference) if event["kind"] == "notice"]
+    assert (
+        "an export of this model loads as its own modeling code (trust_remote_code=True); llama.cpp has no counterpart"
+        in notes
+    )
+
+
 def test_two_uninterrupted_runs_agree_bit_for_bit(eventful, corpus, reference, tmp_path):
     run(eventful, corpus, tmp_path / "twin")
     assert_same_bits(reference, tmp_path / "twin")

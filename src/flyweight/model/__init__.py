@@ -10,7 +10,14 @@ from flyweight.model.attention import AttentionKernel
 from flyweight.model.cache import KVCache
 from flyweight.model.cost import flops_per_token, matrix_parameters, parameter_counts
 from flyweight.model.decoder import Decoder
-from flyweight.model.mapping import FoldedWeights, fused_parts, stock_class, stock_config, to_stock
+from flyweight.model.mapping import (
+    FoldedWeights,
+    export_in_words,
+    fused_parts,
+    stock_class,
+    stock_config,
+    to_stock,
+)
 from flyweight.model.parametrization import (
     Multipliers,
     OptimizerKind,
@@ -33,6 +40,7 @@ __all__ = [
     "Placement",
     "Role",
     "RoleRule",
+    "export_in_words",
     "flops_per_token",
     "from_stock",
     "fused_parts",

@@ -32,6 +32,14 @@ def stock_class(model: Model, parametrization: Parametrization) -> StockClass | 
     return "LlamaForCausalLM" if model.hidden_size % model.num_attention_heads == 0 else None
 
 
+def export_in_words(model: Model, parametrization: Parametrization) -> str:
+    """What an export of the model is loaded as, for people."""
+    stock = stock_class(model, parametrization)
+    if stock is None:
+        return "its own modeling code (trust_remote_code=True); llama.cpp has no counterpart"
+    return f"{stock} of transformers, which vLLM and llama.cpp have too"
+
+
 def to_stock(
     state_dict: Mapping[str, Tensor], model: Model, parametrization: Parametrization
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -18,7 +18,7 @@ from flyweight.corpus import OpenCorpus
 from flyweight.curriculum import Schedule
 from flyweight.events import EventWriter, Notice, RunStarted, read_events
 from flyweight.inference import list_checkpoints
-from flyweight.model import parameter_counts
+from flyweight.model import export_in_words, parameter_counts
 from flyweight.recipe import Recipe, identity_hash
 from flyweight.training.benchmarks import check_benchmarks, measure_due_benchmarks
 from flyweight.training.checkpoint import is_saved
@@ -122,7 +122,10 @@ def _attempt(
                 versions=versions(),
             )
         )
-        for note in (*recipe.notes, *changes):
+        loaded_as = (
+            f"an export of this model loads as {export_in_words(recipe.model, recipe.parametrization)}"
+        )
+        for note in (*recipe.notes, loaded_as, *changes):
             out.emit(Notice(note))
         reason, lost, together = "failed", False, False
         try:
