@@ -96,3 +96,31 @@ def _export_to_gguf(checkpoint: str, out: Path, kind: Any) -> None:
             f"tokens the same, {done.checks.texts} texts with the same tokens"
         )
     print(f"file: {done.file} ({done.file.stat().st_size / 1e6:,.1f} MB)")
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished export.")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On the Hugging Face Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository a private one.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sent, and end; no network.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it is sent.")] = False,
+) -> None:
+    """Upload a finished export to the Hugging Face Hub, after showing what is sent, in one commit."""
+    from flyweight.release import look_at_target, plan_publication
+    from flyweight.release import publish as send
+
+    planned = plan_publication(folder, repository)
+    for line in planned.lines():
+        print(line)
+    if dry_run:
+        print("dry run: nothing was sent")
+        return
+    print(look_at_target(planned, private=private).line())
+    if not yes and not typer.confirm("Send it?"):
+        print("nothing was sent")
+        raise typer.Exit(1)
+    done = send(planned, private=private)
+    print(f"published: {done.url} (commit {done.commit[:12]})")

@@ -25,7 +25,7 @@ from flyweight.inference import find_checkpoint, load_decoder, load_tokenizer, r
 from flyweight.model import Decoder, stock_class, to_stock
 from flyweight.recipe import Recipe
 from flyweight.release.checks import FOLDED_BFLOAT16_DIFFERENCE, Checks, Expected, check_export
-from flyweight.release.record import EXPORT_FILE, record_of, refuse_foreign_folder
+from flyweight.release.record import EXPORT_FILE, file_hashes, record_of, refuse_foreign_folder
 
 CUSTOM_CLASS = "FlyweightForCausalLM"
 CODE_FILES = ("configuration_flyweight.py", "modeling_flyweight.py")
@@ -113,6 +113,7 @@ def export(
             "custom_code": finished.custom_code,
             "dtype": finished.dtype,
             "checks": checks.to_dict(),
+            **file_hashes(folder),
         }
         write_json(folder / EXPORT_FILE, record_of(recipe, source, state, finished.seconds) | about)
     report("done", 1.0)
