@@ -15,7 +15,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from flyweight.base import UserError, write_json
 from flyweight.recipe import Recipe, load_recipe
-from flyweight.report import card_for_export, write_model_card
+from flyweight.report import CardFacts, card_for_export, write_model_card
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def _prose(card: Path) -> str:
 
 
 def test_the_hub_reads_the_metadata(run: Path, export: Path):
-    card = write_model_card(run, export, licence="apache-2.0", language=["en"])
+    card = write_model_card(run, export, CardFacts("apache-2.0", ["en"]))
     assert card == export / "README.md"
     metadata = metadata_load(card)
     assert metadata is not None
@@ -51,12 +51,12 @@ def test_the_hub_reads_the_metadata(run: Path, export: Path):
     }
     loaded = ModelCard.load(card)
     assert "model-index" in loaded.data.to_dict()
-    assert loaded.data.to_dict()["tags"] == ["flyweight", "small-language-model"]
+    assert loaded.data.to_dict()["tags"] == ["flyweight", "small-language-model", "custom_code"]
     assert yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1]) == metadata
 
 
 def test_the_card_holds_the_numbers(run: Path, export: Path):
-    prose = _prose(write_model_card(run, export, licence="apache-2.0"))
+    prose = _prose(write_model_card(run, export, CardFacts("apache-2.0")))
     for number in (
         "10,256", "4,800", "2 blocks of 2,720", "16,384 tokens", "32 tokens",
         "| arithmark-gen operands 2 | acc,v2 | 51.0% | ± 3.5% | 25.0% | 200 |",
@@ -176,7 +176,7 @@ def test_the_card_for_a_checkpoint_finds_its_run(run: Path, export: Path, checkp
 
 def test_the_card_for_a_lone_checkpoint_knows_the_recipe(export: Path, checkpoint: Any, tmp_path: Path):
     lone = checkpoint(tmp_path / "somewhere" / "tokens-000000000016384")
-    prose = _prose(card_for_export(lone, export, "mit"))
+    prose = _prose(card_for_export(lone, export, CardFacts("mit")))
     assert "10,256" in prose
     assert "Steps" not in prose
     assert "loss.png" not in prose

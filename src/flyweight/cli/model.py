@@ -55,7 +55,18 @@ def export(
             help="Of the weights. hf: float32, bfloat16; gguf: f16, f32, bf16, q8_0. The first if left out."
         ),
     ] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the model, for its card.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of the model, for its card: apache-2.0, or a name or address.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Code of the text's language, for the card; may be repeated.")
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="The repository that this model is made from.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="results.json of this checkpoint, for the card; else the run's.")
+    ] = None,
 ) -> None:
     """Export to others' tools, load it back in a fresh process, compare, and write the model card."""
     if to not in TYPES:
@@ -63,23 +74,22 @@ def export(
     kind = dtype or TYPES[to][0]
     if kind not in TYPES[to]:
         raise UserError(f"export --to {to} --dtype {kind}: expected {', '.join(TYPES[to])}.")
-    if to == "hf":
-        _export_to_hugging_face(checkpoint, out, kind, licence)
-    else:
-        _export_to_gguf(checkpoint, out, kind)
+    from flyweight.report import CardFacts, card_for_export
+
+    facts = CardFacts(licence, language or None, base_model, results)
+    (_export_to_hugging_face if to == "hf" else _export_to_gguf)(checkpoint, out, kind)
+    card_for_export(checkpoint, out, facts)
+    print(f"export: {out}")
 
 
-def _export_to_hugging_face(checkpoint: str, out: Path, dtype: Any, licence: str | None) -> None:
+def _export_to_hugging_face(checkpoint: str, out: Path, dtype: Any) -> None:
     from flyweight.release import export as export_model
-    from flyweight.report import card_for_export
 
     with StageProgress() as progress:
         done = export_model(checkpoint, out, dtype=dtype, progress=progress)
-    card_for_export(checkpoint, done.folder, licence)
     print(
         f"{done.model_class}, largest difference of logits after loading back {done.maximum_difference:.1e}"
     )
-    print(f"export: {done.folder}")
 
 
 def _export_to_gguf(checkpoint: str, out: Path, kind: Any) -> None:
