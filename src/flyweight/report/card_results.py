@@ -7,7 +7,7 @@ from typing import Any
 
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.suites import SUITES, Row, Suite, measured_suites, suite_row
-from flyweight.report.markdown import inline, table
+from flyweight.report.markdown import code, inline, table
 from flyweight.report.results import bits_per_byte_rows, measurements
 from flyweight.report.run import RunRecord
 
@@ -25,10 +25,8 @@ def results_text(record: RunRecord, export: Mapping[str, Any]) -> str:
     suites = _suite_parts(record)
     parts = [*suites, *_bits_parts(record), *_task_parts(record, headed=bool(suites))]
     if parts and "file" in export:
-        parts.insert(
-            0,
-            f"These are numbers of the checkpoint, not of this file, whose weights are in {export['dtype']}.",
-        )
+        weights = code(str(export.get("dtype")))
+        parts.insert(0, f"Measured is the checkpoint, not this file, whose weights are in {weights}.")
     return "\n\n".join(parts)
 
 
