@@ -80,7 +80,7 @@ def front_matter(
     return f"---\n{data.to_yaml().strip()}\n---\n"
 
 
-def _licence(licence: str | None) -> dict[str, str]:
+def _licence(licence: str | None) -> dict[str, Any]:
     """The keys for a licence; one that the Hub does not know has a name, and an address if that was given."""
     if licence is None or not licence.strip():
         return {}
@@ -93,7 +93,7 @@ def _licence(licence: str | None) -> dict[str, str]:
     return {"license": "other", "license_name": _slug(licence) or "other"}
 
 
-def _base(base_model: str | None, *, gguf: bool) -> dict[str, str]:
+def _base(base_model: str | None, *, gguf: bool) -> dict[str, Any]:
     if base_model is None:
         return {}
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", base_model, re.ASCII):
