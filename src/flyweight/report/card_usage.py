@@ -59,7 +59,7 @@ def _loading(trust: str, context: int) -> str:
     return f"""from transformers import AutoModelForCausalLM, AutoTokenizer
 
 {EXAMPLE_FOLDER}
-tokenizer = AutoTokenizer.from_pretrained(folder)
+tokenizer = AutoTokenizer.from_pretrained(folder{trust})
 model = AutoModelForCausalLM.from_pretrained(folder{trust})
 
 # Beyond {context} tokens the model has seen nothing.
