@@ -60,3 +60,13 @@ def test_calibration_of_lettered_answers(model: DecoderModel, tmp_path: Path):
 def test_nothing_to_run_is_no_mistake(model: DecoderModel):
     assert evaluate(model, [Wanted("arithmark-gen")], Settings(limit=1))["tasks"]
     assert evaluate(model, [])["tasks"] == {}
+
+
+def test_the_name_of_a_task_in_earlier_results_leads_nowhere(model: DecoderModel, tmp_path: Path):
+    results = evaluate(model, [], Settings())
+    items = {"id": ["a", "b"], "loglikelihoods": [[-1.0, -2.0, -3.0, -4.0]] * 2, "gold": [0, 1]}
+    task = TaskResult({"acc": Metric(0.5, None, 2)}, items).to_json()
+    results["tasks"]["mmlu@5/../../../drawn"] = {"task": "mmlu", **task}
+    with pytest.raises(UserError, match="stays within"):
+        add_calibration(results, tmp_path / "a" / "b" / "out")
+    assert not list(tmp_path.rglob("*.png"))

@@ -66,6 +66,7 @@ def test_a_file_holds_the_folded_weights(write_checkpoint, tensors, tmp_path: Pa
         assert np.array_equal(found[gguf_name(name)].reshape(expected.shape), expected), name
     record = json.loads((tmp_path / "out" / EXPORT_FILE).read_text())
     assert record["file"] == done.file.name == f"{recipe.name}-F32.gguf"
+    assert list(record["files"]) == [done.file.name]
     assert str(tmp_path) not in json.dumps(record)
 
 

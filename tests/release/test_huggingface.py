@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import stat
@@ -55,6 +56,12 @@ def test_a_model_of_our_own_class(write_checkpoint, tmp_path: Path) -> None:
     assert record["source"] == {"run": "gpt-s", "checkpoint": checkpoint.name, "clock": 51_200}
     assert record["checks"]["maximum_difference"] == finished.maximum_difference
     assert str(tmp_path) not in (out / EXPORT_FILE).read_text()
+    assert record["files"].keys() == (COMMON | CODE) - {
+        EXPORT_FILE
+    }  # what was checked, as publish will look at it
+    for name, about in record["files"].items():
+        data = (out / name).read_bytes()
+        assert about == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     with safe_open(out / "model.safetensors", "pt") as weights:
         assert weights.metadata() == {"format": "pt"}

@@ -15,7 +15,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 
 from flyweight.base import UserError, write_json
 from flyweight.recipe import Recipe, load_recipe
-from flyweight.report import card_for_export, write_model_card
+from flyweight.report import CardFacts, card_for_export, write_model_card
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def _prose(card: Path) -> str:
 
 
 def test_the_hub_reads_the_metadata(run: Path, export: Path):
-    card = write_model_card(run, export, licence="apache-2.0", language=["en"])
+    card = write_model_card(run, export, CardFacts("apache-2.0", ["en"]))
     assert card == export / "README.md"
     metadata = metadata_load(card)
     assert metadata is not None
@@ -51,12 +51,12 @@ def test_the_hub_reads_the_metadata(run: Path, export: Path):
     }
     loaded = ModelCard.load(card)
     assert "model-index" in loaded.data.to_dict()
-    assert loaded.data.to_dict()["tags"] == ["flyweight", "small-language-model"]
+    assert loaded.data.to_dict()["tags"] == ["flyweight", "small-language-model", "custom_code"]
     assert yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1]) == metadata
 
 
 def test_the_card_holds_the_numbers(run: Path, export: Path):
-    prose = _prose(write_model_card(run, export, licence="apache-2.0"))
+    prose = _prose(write_model_card(run, export, CardFacts("apache-2.0")))
     for number in (
         "10,256", "4,800", "2 blocks of 2,720", "16,384 tokens", "32 tokens",
         "| arithmark-gen operands 2 | acc,v2 | 51.0% | ± 3.5% | 25.0% | 200 |",
@@ -176,7 +176,97 @@ def test_the_card_for_a_checkpoint_finds_its_run(run: Path, export: Path, checkp
 
 def test_the_card_for_a_lone_checkpoint_knows_the_recipe(export: Path, checkpoint: Any, tmp_path: Path):
     lone = checkpoint(tmp_path / "somewhere" / "tokens-000000000016384")
-    prose = _prose(card_for_export(lone, export, "mit"))
+    prose = _prose(card_for_export(lone, export, CardFacts("mit")))
     assert "10,256" in prose
     assert "Steps" not in prose
     assert "loss.png" not in prose
+
+
+def test_a_gguf_card_says_how_llama_cpp_takes_it(run: Path, export: Path):
+    record = json.loads((export / "flyweight_export.json").read_text())
+    record |= {"file": "tiny-Q8_0.gguf", "dtype": "q8_0", "checks": None}
+    write_json(export / "flyweight_export.json", record)
+    (export / "tiny-Q8_0.gguf").write_bytes(bytes(2_000_000))
+    card = write_model_card(run, export, CardFacts("mit", base_model="me/tiny"))
+    text = card.read_text(encoding="utf-8")
+    metadata = metadata_load(card)
+    assert metadata is not None
+    assert metadata["library_name"] == "gguf"
+    assert metadata["base_model"] == "me/tiny"
+    assert "llama-completion -m tiny-Q8_0.gguf -c 32 " in text
+    assert 'Llama("tiny-Q8_0.gguf", n_ctx=32' in text
+    assert "| tiny-Q8\\_0.gguf | weights in q8\\_0, tokenizer and settings in one file | 2MB |" in text
+    assert "Nobody has loaded this file yet" in text
+    assert "Measured is the checkpoint, not this file, whose weights are in `q8_0`." in text
+    assert "from_pretrained" not in text
+    record["checks"] = {"differences": {"random": 0.001, "text": 0.002}, "largest_logit": 8.25}
+    write_json(export / "flyweight_export.json", record)
+    prose = _prose(write_model_card(run, export))
+    assert "differed from the checkpoint's by 2.0e-03 at most (the largest logit is 8.2)" in prose
+
+
+def test_a_chat_template_brings_an_example_and_another_limitation(run: Path, export: Path):
+    text = write_model_card(run, export).read_text(encoding="utf-8")
+    assert "apply_chat_template" not in text
+    assert "It was not taught to follow instructions" in text
+    write_json(export / "tokenizer_config.json", {"chat_template": "{{ messages }}"})
+    text = write_model_card(run, export).read_text(encoding="utf-8")
+    assert "apply_chat_template" in text
+    assert "It was not taught to follow instructions" not in text
+    (export / "tokenizer_config.json").write_text("broken")
+    assert "apply_chat_template" not in write_model_card(run, export).read_text(encoding="utf-8")
+    (export / "chat_template.jinja").write_text("{{ messages }}")
+    assert "apply_chat_template" in write_model_card(run, export).read_text(encoding="utf-8")
+
+
+def test_the_examples_sampling_options_are_all_there(run: Path, export: Path):
+    text = write_model_card(run, export).read_text(encoding="utf-8")
+    for option in (
+        "do_sample=True",
+        "temperature=",
+        "top_p=",
+        "repetition_penalty=",
+        "no_repeat_ngram_size=",
+    ):
+        assert option in text
+    assert "max_new_tokens=16," in text  # half of the context that it was trained with
+
+
+def test_where_the_text_is_from_and_under_which_licence(run: Path, export: Path):
+    prose = _prose(write_model_card(run, export))
+    assert "- `english`: help texts and docstrings of the Python packages" in prose
+    assert "- `mine`: files of the one who trained it, `notes.txt`" in prose
+    assert "Nobody has said under which licence the text of `english` stands." in prose
+    assert "Removed from it: duplicates. It was not searched for the questions of the tasks" in prose
+    text = (run / "recipe.yaml").read_text(encoding="utf-8")
+    text = text.replace("kind: builtin", "kind: hub").replace("builtin: english", "builtin: null")
+    text = text.replace("dataset: null", "dataset: owner/some_data", 1).replace(
+        "revision: null", "revision: v1.0", 1
+    )
+    text = text.replace("decontaminate: {}", "decontaminate: {piqa: {path: /home/somebody/eval/piqa.jsonl}}")
+    (run / "recipe.yaml").write_text(text)
+    card = write_model_card(run, export)
+    prose = _prose(card)
+    link = (
+        "[owner/some\\_data](https://huggingface.co/datasets/owner/some_data), split `train`, revision `v1.0`"
+    )
+    assert f"- `english`: {link}" in prose
+    assert "share a run of 13 words with one of these sets were left out: piqa." in prose
+    assert "/home/somebody" not in card.read_text(encoding="utf-8")
+
+
+def test_places_on_a_disk_are_left_out_of_what_the_run_said(run: Path, export: Path):
+    events = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    note = {
+        "kind": "notice",
+        "attempt": "a1",
+        "time": 0,
+        "message": "shards in /home/somebody/corpora/mine, 3/4 of them",
+    }
+    (run / "events.jsonl").write_text("\n".join([events[0], json.dumps(note), *events[1:]]) + "\n")
+    prose = _prose(write_model_card(run, export))
+    assert "- shards in mine, 3/4 of them" in prose
+
+
+def test_energy_that_was_not_measured_is_said_to_be_so(run: Path, export: Path):
+    assert "| Energy | not measured |" in _prose(write_model_card(run, export))

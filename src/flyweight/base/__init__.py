@@ -1,7 +1,16 @@
 """What every room stands on: errors for users, atomic files, seeds."""
 
 from flyweight.base.errors import ToldByAnother, UserError
-from flyweight.base.files import atomic_folder, atomic_write, explain_write_errors, read_json, write_json
+from flyweight.base.files import (
+    atomic_folder,
+    atomic_write,
+    explain_write_errors,
+    leads_inside,
+    open_own,
+    path_inside,
+    read_json,
+    write_json,
+)
 from flyweight.base.locks import Busy, exclusive
 from flyweight.base.seeds import derive_seed
 
@@ -14,6 +23,9 @@ __all__ = [
     "derive_seed",
     "exclusive",
     "explain_write_errors",
+    "leads_inside",
+    "open_own",
+    "path_inside",
     "read_json",
     "write_json",
 ]

@@ -112,7 +112,9 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[Any]:
     try:
         with explain_write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open(mode, encoding=encoding) as file:
+            # A file of its own: what somebody has put there, a link above all, is not written through.
+            temporary.unlink(missing_ok=True)
+            with temporary.open(mode.replace("w", "x"), encoding=encoding) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -121,6 +123,51 @@ def atomic_write(path: Path, mode: str = "w") -> Iterator[Any]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def path_inside(folder: Path, name: object, listed_in: Path) -> Path:
+    """The file `name` in `folder`, where the name stands in a file that somebody else may have written.
+
+    Links are followed as everywhere: who can make them in the folder can as well put the file there.
+
+    Args:
+        folder: where the file has to lie, at any depth.
+        name: relative, with `/` between folders.
+        listed_in: the file that names it, for the message.
+
+    Raises:
+        UserError: the name is none, or leads out of the folder.
+    """
+    if not leads_inside(name):
+        raise UserError(
+            f"{listed_in}: it names the file {name!r}; expected a name that stays within {folder}, so nothing is read."
+        )
+    return folder / str(name)
+
+
+def leads_inside(name: object) -> bool:
+    """Whether `name` is a relative path that never leaves where it starts."""
+    return (
+        isinstance(name, str)
+        and "\0" not in name
+        and not any(part in ("", ".", "..") for part in name.split("/"))
+    )
+
+
+def open_own(path: Path, flags: int) -> int:
+    """A descriptor of a file of our own, made where it is not there; a link in its place is not followed.
+
+    Raises:
+        UserError: a link lies there.
+    """
+    try:
+        return os.open(path, flags | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if path.is_symlink():
+            raise UserError(
+                f"{path}: this is a link, and what is written here would change a file elsewhere; remove it."
+            ) from None
+        raise error
 
 
 def write_json(path: Path, value: Any) -> None:

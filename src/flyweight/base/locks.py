@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from flyweight.base.errors import UserError
-from flyweight.base.files import explain_write_errors
+from flyweight.base.files import explain_write_errors, open_own
 
 
 class Busy(UserError):
@@ -25,7 +26,7 @@ def exclusive(mark: Path, busy: str) -> Iterator[None]:
         Busy: another process holds it; the message is `busy`.
     """
     with explain_write_errors(mark):
-        file = mark.open("w")
+        file = os.fdopen(open_own(mark, os.O_RDWR), "r+")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

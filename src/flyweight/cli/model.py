@@ -66,7 +66,18 @@ def export(
             help="Of the weights. hf: float32, bfloat16; gguf: f16, f32, bf16, q8_0. The first if left out."
         ),
     ] = None,
-    licence: Annotated[str | None, typer.Option(help="Licence of the model, for its card.")] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Of the model, for its card: apache-2.0, or a name or address.")
+    ] = None,
+    language: Annotated[
+        list[str] | None, typer.Option(help="Code of the text's language, for the card; may be repeated.")
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(metavar="OWNER/NAME", help="The repository that this model is made from.")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="results.json of this checkpoint, for the card; else the run's.")
+    ] = None,
 ) -> None:
     """Export to others' tools, load it back in a fresh process, compare, and write the model card."""
     if to not in TYPES:
@@ -74,23 +85,22 @@ def export(
     kind = dtype or TYPES[to][0]
     if kind not in TYPES[to]:
         raise UserError(f"export --to {to} --dtype {kind}: expected {', '.join(TYPES[to])}.")
-    if to == "hf":
-        _export_to_hugging_face(checkpoint, out, kind, licence)
-    else:
-        _export_to_gguf(checkpoint, out, kind)
+    from flyweight.report import CardFacts, card_for_export
+
+    facts = CardFacts(licence, language or None, base_model, results)
+    (_export_to_hugging_face if to == "hf" else _export_to_gguf)(checkpoint, out, kind)
+    card_for_export(checkpoint, out, facts)
+    print(f"export: {out}")
 
 
-def _export_to_hugging_face(checkpoint: str, out: Path, dtype: Any, licence: str | None) -> None:
+def _export_to_hugging_face(checkpoint: str, out: Path, dtype: Any) -> None:
     from flyweight.release import export as export_model
-    from flyweight.report import card_for_export
 
     with StageProgress() as progress:
         done = export_model(checkpoint, out, dtype=dtype, progress=progress)
-    card_for_export(checkpoint, done.folder, licence)
     print(
         f"{done.model_class}, largest difference of logits after loading back {done.maximum_difference:.1e}"
     )
-    print(f"export: {done.folder}")
 
 
 def _export_to_gguf(checkpoint: str, out: Path, kind: Any) -> None:
@@ -107,3 +117,31 @@ def _export_to_gguf(checkpoint: str, out: Path, kind: Any) -> None:
             f"tokens the same, {done.checks.texts} texts with the same tokens"
         )
     print(f"file: {done.file} ({done.file.stat().st_size / 1e6:,.1f} MB)")
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path, typer.Argument(help="The folder of a finished export.")],
+    repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="On the Hugging Face Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository a private one.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be sent, and end; no network.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before it is sent.")] = False,
+) -> None:
+    """Upload a finished export to the Hugging Face Hub, after showing what is sent, in one commit."""
+    from flyweight.release import look_at_target, plan_publication
+    from flyweight.release import publish as send
+
+    planned = plan_publication(folder, repository)
+    for line in planned.lines():
+        print(line)
+    if dry_run:
+        print("dry run: nothing was sent")
+        return
+    print(look_at_target(planned, private=private).line())
+    if not yes and not typer.confirm("Send it?"):
+        print("nothing was sent")
+        raise typer.Exit(1)
+    done = send(planned, private=private)
+    print(f"published: {done.url} (commit {done.commit[:12]})")

@@ -163,6 +163,11 @@ def _check_usable(folder: Path) -> None:
         raise UserError(
             f"{folder}: this folder holds other things and no corpus; give a new or an empty folder."
         )
+    for place in (folder / "sources", folder / WORK):
+        if place.is_symlink():  # what is no longer needed in there is deleted
+            raise UserError(
+                f"{place}: this is a link to another place; remove it, or link the whole corpus folder."
+            )
 
 
 def _check_fits(corpus: OpenCorpus, recipe: Recipe) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flyweight.base import UserError
+from flyweight.base import UserError, leads_inside
 
 FORMAT = 2
 MAGIC = b"FLYSHARD"
@@ -52,6 +52,17 @@ class ArrayFile:
     item_bytes: int
     checksum: str
     """SHA-256 of the items, then the header; 128 bits of it."""
+
+    def __post_init__(self) -> None:
+        """A manifest may come from anybody: what it describes lies in its folder, as whole items.
+
+        Raises:
+            ValueError: it does not.
+        """
+        if not leads_inside(self.name):
+            raise ValueError(f"the name {self.name!r} leads out of the corpus folder")
+        if self.items < 0 or self.item_bytes not in _DTYPES:
+            raise ValueError(f"{self.items} items of {self.item_bytes} bytes are no shard")
 
     @property
     def size(self) -> int:

@@ -170,7 +170,8 @@ def evaluate(
     results = _begin(model, settings)
     if output is not None:
         results |= _finished(output, results)
-    results["missing"], results["failed"] = missing, {}
+    earlier = {key: why for key, why in results.get("missing", {}).items() if key not in results["tasks"]}
+    results["missing"], results["failed"] = earlier | missing, {}
     for one in tasks:
         if one.key in missing or one.key in results["tasks"]:
             continue
@@ -239,7 +240,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-_KEPT = ("tasks", "calibration", "context_law")
+_KEPT = ("tasks", "calibration", "context_law", "missing")
 _PART = {"model": "model", "settings": "setting", "versions": "version"}
 
 

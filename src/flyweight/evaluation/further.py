@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from flyweight.base import UserError, write_json
+from flyweight.base import UserError, path_inside, write_json
 from flyweight.evaluation.calibration import calibration_of
 from flyweight.evaluation.context_law import context_law
 from flyweight.evaluation.engine import Wanted, task_results
@@ -111,8 +111,8 @@ def add_texts(
 def _save(figure: Any, output: Path, name: str, description: str) -> None:
     from flyweight.plots import write_figure
 
-    output.mkdir(parents=True, exist_ok=True)
-    write_figure(figure, output / name, description)
+    # The names of tasks may come from results that were there before.
+    write_figure(figure, path_inside(output, name, output / RESULTS_FILE), description)
 
 
 def _keep(results: dict[str, Any], output: Path | None) -> None:

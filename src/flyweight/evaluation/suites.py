@@ -7,11 +7,12 @@ evaluation settings in its training code, and tables 2 and 3 of the Xmodel-2 rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from flyweight.evaluation.results import TaskResult
+from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.statistics import mean
 
 
@@ -74,6 +75,10 @@ class Row(NamedTuple):
     values: tuple[float | None, ...]
     average: float | None
     """Over all columns; None where one is missing."""
+    errors: tuple[float | None, ...]
+    """Standard errors of the values; None where one is not known."""
+    average_error: float | None
+    """Standard error of the average: columns share no items, so that their errors add up as squares."""
 
 
 def suite_row(suite: Suite, results: Mapping[str, TaskResult]) -> Row:
@@ -83,19 +88,45 @@ def suite_row(suite: Suite, results: Mapping[str, TaskResult]) -> Row:
         suite: which table.
         results: by `Part.key`.
     """
-    values = tuple(_value(column, results) for column in suite.columns)
+    found = [_value(column, results) for column in suite.columns]
+    values, errors = tuple(value for value, _ in found), tuple(error for _, error in found)
     known = [value for value in values if value is not None]
-    return Row(values, mean(known) if len(known) == len(values) else None)
+    whole = len(known) == len(values)
+    return Row(values, mean(known) if whole else None, errors, _error_of_mean(errors) if whole else None)
 
 
-def _value(column: Column, results: Mapping[str, TaskResult]) -> float | None:
+def measured_suites(results: Mapping[str, TaskResult], without: Collection[str] = ()) -> list[str]:
+    """The suites that were asked for, and of which more than half of the columns are filled.
+
+    Args:
+        results: by `Part.key`.
+        without: keys of what was asked for and could not be measured.
+    """
     found = []
+    for name, suite in SUITES.items():
+        filled = [value is not None for value in suite_row(suite, results).values]
+        asked = all(part.key in results or part.key in without for part in suite.parts)
+        if asked and 2 * sum(filled) > len(filled):
+            found.append(name)
+    return found
+
+
+def _value(column: Column, results: Mapping[str, TaskResult]) -> tuple[float | None, float | None]:
+    """The mean of a column's parts and its standard error, in percent."""
+    found: list[Metric] = []
     for part in column.parts:
         result = results.get(part.key)
         if result is None or part.metric not in result.metrics:
-            return None
-        found.append(100 * result.metrics[part.metric].value)
-    return mean(found)
+            return None, None
+        found.append(result.metrics[part.metric])
+    error = _error_of_mean([metric.stderr for metric in found])
+    return 100 * mean([metric.value for metric in found]), None if error is None else 100 * error
+
+
+def _error_of_mean(errors: Sequence[float | None]) -> float | None:
+    """The standard error of a mean of independent numbers with these."""
+    known = [error for error in errors if error is not None]
+    return math.hypot(*known) / len(known) if known and len(known) == len(errors) else None
 
 
 def _column(title: str, task: str, metric: str, shots: int | None = None) -> Column:

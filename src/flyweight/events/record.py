@@ -6,12 +6,13 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from flyweight.base import UserError, explain_write_errors
+from flyweight.base import UserError, explain_write_errors, open_own
 from flyweight.events.types import Event
 
 EVENTS_FILE = "events.jsonl"
@@ -23,9 +24,9 @@ class EventWriter:
     def __init__(self, run_folder: Path, attempt: str):
         self.attempt = attempt
         self._path = run_folder / EVENTS_FILE
-        if self._path.exists():
-            _end_last_line(self._path)
-        self._file = self._path.open("a", encoding="utf-8")
+        descriptor = open_own(self._path, os.O_RDWR | os.O_APPEND)
+        _end_last_line(descriptor)
+        self._file = os.fdopen(descriptor, "a", encoding="utf-8")
 
     def write(self, event: Event) -> None:
         """Append one event and hand it to the operating system at once, so that a kill loses nothing."""
@@ -41,15 +42,11 @@ class EventWriter:
             self._file.close()
 
 
-def _end_last_line(path: Path) -> None:
+def _end_last_line(descriptor: int) -> None:
     """After a kill in the middle of a write, keep the torn line apart from what follows."""
-    with path.open("rb+") as file:
-        file.seek(0, 2)
-        if file.tell() == 0:
-            return
-        file.seek(-1, 2)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
+    size = os.fstat(descriptor).st_size
+    if size and os.pread(descriptor, 1, size - 1) != b"\n":
+        os.write(descriptor, b"\n")
 
 
 def _finite(value: Any) -> Any:

@@ -14,7 +14,11 @@ from torch import Tensor
 from flyweight.base import UserError, read_json
 from flyweight.corpus import TextTokenizer
 from flyweight.inference.caches import TransformersCache
+<<<<<<< HEAD
 from flyweight.inference.chat_format import ChatFormat
+=======
+from flyweight.inference.foreign import check_folder
+>>>>>>> card
 from flyweight.inference.huggingface_probes import model_inputs, reads_out_apart, takes_trees
 from flyweight.inference.language_model import LanguageModel, Scored, score_in_parts, weights_fingerprint
 from flyweight.inference.precision import Precision, autocast
@@ -50,7 +54,7 @@ class HuggingFaceModel(LanguageModel):
 
         Raises:
             UserError: no config.json there, a model that brings its own code without
-                `trust_remote_code`, or files that transformers cannot load.
+                `trust_remote_code` (see `check_folder`), or files that transformers cannot load.
         """
         folder, device = Path(folder), torch.device(device)
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": trust_remote_code}
@@ -58,15 +62,9 @@ class HuggingFaceModel(LanguageModel):
         if folder.suffix == GGUF and folder.is_file():
             # Its weights are unpacked to float32; what reads it is transformers with the package gguf.
             folder, options["gguf_file"] = folder.parent, folder.name
-            config = {}
         else:
             config = read_json(folder / CONFIG_FILE, "configuration of a Hugging Face model")
-        if "auto_map" in config and not trust_remote_code:
-            raise UserError(
-                f"{folder}: this model brings its own Python code, which runs only when you trust it; read "
-                f"{', '.join(sorted(file.name for file in folder.glob('*.py'))) or 'it'}, then ask for it "
-                f"with --trust-remote-code."
-            )
+            check_folder(folder, config, trust_remote_code=trust_remote_code)
         self.model = _load(folder, "model", options).to(device).eval()
         loaded, tokenizer = _tokenizer(folder, options)
         stops = getattr(self.model.generation_config, "eos_token_id", None)
@@ -203,7 +201,10 @@ def _load(folder: Path, what: str, options: dict[str, Any]) -> Any:
     logging.disable_progress_bar()  # it would run across our own progress
     try:
         if what == "model":
-            return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
+            # Weights in a pickle are read as tensors and nothing else; safetensors come first where both are there.
+            return AutoModelForCausalLM.from_pretrained(
+                folder, dtype=torch.float32, weights_only=True, **options
+            )
         return AutoTokenizer.from_pretrained(folder, **options)
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__

@@ -38,7 +38,7 @@ from flyweight.release.checks import (
     check_export,
     probe_conversation,
 )
-from flyweight.release.record import EXPORT_FILE, record_of, refuse_foreign_folder
+from flyweight.release.record import EXPORT_FILE, file_hashes, record_of, refuse_foreign_folder
 
 CUSTOM_CLASS = "FlyweightForCausalLM"
 CODE_FILES = ("configuration_flyweight.py", "modeling_flyweight.py")
@@ -126,6 +126,7 @@ def export(
             "custom_code": finished.custom_code,
             "dtype": finished.dtype,
             "checks": checks.to_dict(),
+            **file_hashes(folder),
         }
         write_json(folder / EXPORT_FILE, record_of(recipe, source, state, finished.seconds) | about)
     report("done", 1.0)

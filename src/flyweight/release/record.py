@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,3 +57,23 @@ def record_of(recipe: Recipe, source: Path, state: Mapping[str, Any], seconds: f
         "seconds": round(seconds, 2),
         "flyweight_version": importlib.metadata.version("flyweight"),
     }
+
+
+def file_hashes(folder: Path) -> dict[str, Any]:
+    """What stands in the record about the files that were checked: `publish` sends these and no others.
+
+    Args:
+        folder: of the export, as it was checked: before record and card are written.
+    """
+    return {
+        "files": {
+            file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+            for file in sorted(folder.iterdir())
+        }
+    }
+
+
+def sha256_of(file: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -3,64 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from flyweight.base import atomic_write, read_json
+from flyweight.base import UserError, atomic_write, read_json
+from flyweight.evaluation import RESULTS_FILE
 from flyweight.inference import find_checkpoint, layout, read_checkpoint_recipe
+from flyweight.inference.checkpoint import checkpoint_title
 from flyweight.plots import to_png
 from flyweight.release import EXPORT_FILE
+from flyweight.release.publish import ASSETS, CARD_FILE
 from flyweight.report import figures
 from flyweight.report.card_metadata import front_matter
 from flyweight.report.card_text import card_body
 from flyweight.report.run import RunRecord, read_run
 
-CARD_FILE = "README.md"
-ASSETS = "assets"
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What the user tells for a card; no file knows it."""
+
+    licence: str | None = None
+    """Of the model, as the Hub's identifier (`apache-2.0`), or the name or address of another one."""
+    language: Sequence[str] | None = None
+    """Codes of the languages of the text; where not given, English if the sources are built in."""
+    base_model: str | None = None
+    """The repository that this model is made from, such as that of the weights of a GGUF file."""
+    results: Path | None = None
+    """results.json of the exported checkpoint, or its folder; the one in the run's folder where not given."""
 
 
-def write_model_card(
-    run: Path, export_folder: Path, licence: str | None = None, language: Sequence[str] | None = None
-) -> Path:
+def write_model_card(run: Path, export_folder: Path, facts: CardFacts | None = None) -> Path:
     """Write README.md, with the drawings it shows, into the folder of an export.
 
     The card speaks of the checkpoint that was exported: what the run did after it is left out.
 
     Args:
         run: the run's folder.
-        export_folder: the Hugging Face folder.
-        licence: of the model, as the Hub's identifier (`apache-2.0`); left out where not given.
-        language: codes of the languages of the text; where not given, English if the sources are built in.
+        export_folder: the Hugging Face folder, or that of a GGUF file.
+        facts: what no file knows.
 
     Raises:
-        UserError: no run, or no export, or a broken file in one of them.
+        UserError: no run, or no export, or a broken file in one of them; results of another model.
     """
-    return _write(read_run(run), export_folder, licence, language)
+    return _write(read_run(run), export_folder, facts or CardFacts())
 
 
-def card_for_export(
-    checkpoint: str | Path,
-    export_folder: Path,
-    licence: str | None = None,
-    language: Sequence[str] | None = None,
-) -> Path:
+def card_for_export(checkpoint: str | Path, export_folder: Path, facts: CardFacts | None = None) -> Path:
     """The same for whatever `checkpoint` names; outside of a run folder only the recipe is known."""
     found = find_checkpoint(checkpoint)
     run = found.resolve().parent.parent
     if found.resolve().parent.name == layout.CHECKPOINTS_FOLDER and (run / layout.EVENTS_FILE).is_file():
-        return write_model_card(run, export_folder, licence, language)
+        return write_model_card(run, export_folder, facts)
     recipe = read_checkpoint_recipe(found)
-    return _write(RunRecord(recipe.name, recipe, found.name), export_folder, licence, language)
+    return _write(RunRecord(recipe.name, recipe, found.name), export_folder, facts or CardFacts())
 
 
-def _write(record: RunRecord, folder: Path, licence: str | None, language: Sequence[str] | None) -> Path:
+def read_results(path: Path, title: str) -> dict[str, Any]:
+    """results.json at `path`, a file or the folder that it lies in, of the model that results call `title`.
+
+    Raises:
+        UserError: no results there, or those of another model.
+    """
+    file = path / RESULTS_FILE if path.is_dir() else path
+    results = read_json(file, "results of an evaluation")
+    model = results.get("model") if isinstance(results, dict) else None
+    measured = model.get("name") if isinstance(model, dict) else None
+    if measured != title:
+        raise UserError(
+            f"{file}: these results are of {measured!r}; expected those of {title!r}, which is exported."
+        )
+    return results
+
+
+def _write(record: RunRecord, folder: Path, facts: CardFacts) -> Path:
     export: dict[str, Any] = read_json(folder / EXPORT_FILE, "record of an export")
-    clock = export.get("source", {}).get("clock")
+    source = export.get("source", {})
+    clock = source.get("clock")
     if clock is not None:
         record = record.until(clock)
+    if facts.results is not None:
+        title = checkpoint_title(record.recipe, clock or 0, source.get("average"))
+        record = replace(record, results=read_results(facts.results, title))
     images = _draw(record, folder / ASSETS)
-    languages = list(language) if language is not None else _builtin_language(record)
-    text = front_matter(record, licence, languages) + "\n" + card_body(record, export, licence, images)
+    languages = list(facts.language) if facts.language is not None else _builtin_language(record)
+    head = front_matter(record, export, facts.licence, languages, facts.base_model)
+    text = head + "\n" + card_body(record, export, folder, images, facts.licence, facts.base_model)
     path = folder / CARD_FILE
     with atomic_write(path) as file:
         file.write(text)

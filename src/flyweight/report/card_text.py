@@ -2,70 +2,59 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from flyweight.inference import average_in_words
 from flyweight.planning import Plan, plan_recipe
 from flyweight.planning.rendering import format_duration
-from flyweight.recipe import Recipe, format_tokens
-from flyweight.report.results import Measurement, bits_per_byte_rows, measurements
+from flyweight.report.card_origin import data_text, limitations_text, repeat_text, trained_context
+from flyweight.report.card_results import results_text
+from flyweight.report.card_usage import has_chat_template, usage_text
+from flyweight.report.markdown import inline, section, table
 from flyweight.report.run import RunRecord
-from flyweight.report.sections import recipe_yaml, source_rows
 from flyweight.report.spending import caveat, energy_rows, time_rows
 
 
 def card_body(
-    record: RunRecord, export: Mapping[str, Any], licence: str | None, images: Mapping[str, str]
+    record: RunRecord,
+    export: Mapping[str, Any],
+    folder: Path,
+    images: Mapping[str, str],
+    licence: str | None = None,
+    base_model: str | None = None,
 ) -> str:
     """Everything under the metadata; what is not known has no line.
 
     Args:
         record: the run, up to the exported checkpoint.
         export: flyweight_export.json.
-        licence: of the model.
+        folder: of the export.
         images: description to path of each drawing.
+        licence: of the model.
+        base_model: the repository that this model is made from.
     """
     plan = plan_recipe(record.recipe, record.corpus_tokens or None, realised=record.realised)
+    chats = has_chat_template(folder)
     parts = [
-        f"# {_inline(record.name)}",
-        _inline(record.recipe.description),
-        _what_it_is(record, plan, export, licence),
-        _how_to_load(record, export),
-        _section("Results", _results(record)),
-        _section("Parameters", _parameters(plan)),
-        _section("Data", _data(record, plan)),
-        _section("Training", _training(record, plan, images)),
-        _section("Limitations", _limitations(record)),
-        _section("How to repeat", _repeat(record)),
+        f"# {inline(record.name)}",
+        inline(record.recipe.description),
+        _what_it_is(record, plan, export, licence, base_model),
+        usage_text(export, folder, trained_context(record)),
+        section("Results", results_text(record, export)),
+        section("Parameters", _parameters(plan)),
+        section("Data", data_text(record, plan)),
+        section("Training", _training(record, plan, images)),
+        section("Limitations", limitations_text(record, chats=chats)),
+        section("How to repeat", repeat_text(record)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _section(title: str, text: str) -> str:
-    return f"## {title}\n\n{text}" if text else ""
-
-
-def _inline(text: str) -> str:
-    """Text on one line that Markdown and HTML leave as it is."""
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(text.split()))
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" + " ---: |" * (len(header) - 1)]
-    return "\n".join([*lines, *("| " + " | ".join(map(_inline, row)) + " |" for row in rows)])
-
-
-def _fenced(text: str, language: str) -> str:
-    """A code block with a fence longer than any that the text holds."""
-    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
-
-
-def _what_it_is(record: RunRecord, plan: Plan, export: Mapping[str, Any], licence: str | None) -> str:
+def _what_it_is(
+    record: RunRecord, plan: Plan, export: Mapping[str, Any], licence: str | None, base_model: str | None
+) -> str:
     model = record.recipe.model
     features = [
         "rotary positions", "RMSNorm", "SwiGLU",
@@ -79,7 +68,7 @@ def _what_it_is(record: RunRecord, plan: Plan, export: Mapping[str, Any], licenc
         ["Architecture", f"decoder, {model.num_hidden_layers} layers, width {model.hidden_size}, feed-forward "
                          f"{model.intermediate_size}; {', '.join(features)}"],
         ["Vocabulary", f"{model.vocab_size:,}"],
-        ["Context", f"{_trained_context(record):,} tokens"],
+        ["Context", f"{trained_context(record):,} tokens"],
     ]  # fmt: skip
     clock = export.get("source", {}).get("clock")
     if clock:
@@ -90,78 +79,12 @@ def _what_it_is(record: RunRecord, plan: Plan, export: Mapping[str, Any], licenc
     if "model_class" in export:
         rows.append(["Class", str(export["model_class"])])
     if "dtype" in export:
-        rows.append(["Weights", str(export["dtype"])])
+        rows.append(["Weights", f"{export['dtype']}, GGUF" if "file" in export else str(export["dtype"])])
+    if base_model:
+        rows.append(["Made from", base_model])
     if licence:
         rows.append(["Licence", licence])
-    return _table(["", "This model"], rows).replace(" ---: |", " --- |")
-
-
-def _trained_context(record: RunRecord) -> int:
-    """The longest sequence that the model has seen."""
-    if record.steps:
-        return max(step["sequence_length"] for step in record.steps)
-    return int(record.recipe.training.sequence_length.maximum)
-
-
-def _how_to_load(record: RunRecord, export: Mapping[str, Any]) -> str:
-    own = bool(export.get("custom_code"))
-    trust = ", trust_remote_code=True" if own else ""
-    why = (
-        "The model comes with its own modeling code in this folder, so transformers asks for "
-        "`trust_remote_code=True`; read the code first."
-        if own
-        else f"The weights fit the stock class `{export.get('model_class')}`, so nothing but transformers is needed."
-    )
-    code = f"""from transformers import AutoModelForCausalLM, AutoTokenizer
-
-folder = "."  # this folder, or the name of its repository
-tokenizer = AutoTokenizer.from_pretrained(folder)
-model = AutoModelForCausalLM.from_pretrained(folder{trust})
-inputs = tokenizer("Once upon a time", return_tensors="pt")
-output = model.generate(**inputs, max_new_tokens=64, do_sample=True, temperature=0.8, top_p=0.95)
-print(tokenizer.decode(output[0], skip_special_tokens=True))"""
-    checks = export.get("checks")
-    checked = ""
-    if isinstance(checks, Mapping) and isinstance(checks.get("maximum_difference"), int | float):
-        difference = checks["maximum_difference"]
-        by = (
-            f"differed from the checkpoint's by {difference:.1e} at most"
-            if difference
-            else "were the checkpoint's exactly"
-        )
-        checked = f"\n\nLoaded back in a fresh process after the export, its logits {by}."
-    return _section("How to load", f"{why}\n\n{_fenced(code, 'python')}{checked}")
-
-
-def _results(record: RunRecord) -> str:
-    parts = []
-    bits = bits_per_byte_rows(record.results, record.bits_per_byte)
-    sources = list(dict.fromkeys(source for row in bits.values() for source in row))
-    if sources:
-        rows = [
-            [label, *(f"{row[s]:.3f}" if s in row else "" for s in sources)] for label, row in bits.items()
-        ]
-        parts.append(
-            "Bits per byte on held-out text (less is better):\n\n"
-            + _table(["", *map(_inline, sources)], rows)
-        )
-    if bits.keys() - {"before training", "after training"}:
-        parts.append("The compressors start knowing nothing and learn from this text as it goes by.")
-    rows = [
-        [
-            " ".join([row.task, *row.part]) + (", a part of the set" if row.partial else ""),
-            row.metric,
-            row.text(),
-            row.stderr_text(),
-            row.chance_text(),
-            "" if row.n is None else f"{row.n:,}",
-        ]
-        for row in measurements(record.results)
-        if not row.grouped or row.part[-1].startswith("operands ")
-    ]
-    if rows:
-        parts.append(_table(["Task", "Metric", "Value", "Standard error", "Chance", "Items"], rows))
-    return "\n\n".join(parts)
+    return table(["", "This model"], rows, left=2)
 
 
 def _parameters(plan: Plan) -> str:
@@ -174,12 +97,7 @@ def _parameters(plan: Plan) -> str:
         ("Readout", "lm_head"),
     ]
     rows = [[label, f"{counts[key]:,}"] for label, key in named if counts[key]]
-    return _table(["Part", "Parameters"], [*rows, ["Total", f"{counts['total']:,}"]])
-
-
-def _data(record: RunRecord, plan: Plan) -> str:
-    header, rows = source_rows(record, plan)
-    return _table([name.capitalize() for name in header], rows)
+    return table(["Part", "Parameters"], [*rows, ["Total", f"{counts['total']:,}"]])
 
 
 def _training(record: RunRecord, plan: Plan, images: Mapping[str, str]) -> str:
@@ -209,69 +127,9 @@ def _training(record: RunRecord, plan: Plan, images: Mapping[str, str]) -> str:
     drawn = [f"![{description}]({path})" for description, path in images.items()]
     times = []
     if record.spent is not None:
-        rows += [[label.capitalize(), value] for label, value in energy_rows(record.spent)]
+        energy = [[label.capitalize(), value] for label, value in energy_rows(record.spent)]
+        rows += energy or [["Energy", "not measured"]]
         if spent := time_rows(record.spent):
-            times = ["Where the time went:", _table(["", "Time", "Share"], spent)]
+            times = ["Where the time went:", table(["", "Time", "Share"], spent)]
             times += [missing] if (missing := caveat(record.spent)) else []
-    return "\n\n".join([_table(["", "Value"], rows), *drawn, *times])
-
-
-def _limitations(record: RunRecord) -> str:
-    guesses = [row for row in measurements(record.results) if not row.part and _like_guessing(row)]
-    lines = [
-        "A base model: it continues text. It was not taught to follow instructions, to be helpful or to be safe.",
-        "It says false things fluently, and repeats what its training text holds, biases included.",
-        f"It has not seen sequences longer than {_trained_context(record):,} tokens.",
-    ]
-    sources = record.recipe.sources.values()
-    if any(source.kind == "builtin" for source in sources):
-        lines.append(
-            "Some of its text was read from the Python packages of the machine it was trained on: technical English "
-            "and code, not the breadth of the language."
-        )
-    if record.clock and record.clock < record.recipe.training.tokens * 0.99:
-        lines.append(
-            f"The run was to see {format_tokens(record.recipe.training.tokens)} tokens; this checkpoint has seen "
-            f"{format_tokens(record.clock)}."
-        )
-    lines += [
-        f"On {_inline(row.task)} ({_inline(row.metric)} {row.text()} {row.stderr_text()}) it does no better than "
-        f"guessing ({row.chance_text()}), as far as {row.n or 'the'} items tell."
-        for row in guesses
-    ]
-    if not measurements(record.results):
-        lines.append("No task was measured.")
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _like_guessing(row: Measurement) -> bool:
-    """Whether the value lies less than two standard errors above chance."""
-    return row.chance is not None and row.stderr is not None and row.value - row.chance < 2 * row.stderr
-
-
-def _repeat(record: RunRecord) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
-    said = f"Trained with {versions}. " if versions else ""
-    lines = [
-        f"{said}Save the recipe below as `recipe.yaml`, then:",
-        _fenced("flyweight train recipe.yaml", "sh"),
-    ]
-    notes = [event["message"] for event in record.of("notice")]
-    if notes:
-        listed = "\n".join(f"- {_inline(note)}" for note in dict.fromkeys(notes))
-        lines.append(f"What the run said about itself:\n\n{listed}")
-    block = _fenced(recipe_yaml(_without_paths(record.recipe)), "yaml")
-    lines.append(f"<details>\n<summary>The exact recipe</summary>\n\n{block}\n\n</details>")
-    return "\n\n".join(lines)
-
-
-def _without_paths(recipe: Recipe) -> Recipe:
-    """The recipe with names for paths: where things lie on somebody's disk is nobody else's business."""
-    sources = {
-        name: source.model_copy(update={"path": PurePath(source.path).name}) if source.path else source
-        for name, source in recipe.sources.items()
-    }
-    tokenizer = recipe.tokenizer
-    if tokenizer.path:
-        tokenizer = tokenizer.model_copy(update={"path": PurePath(tokenizer.path).name})
-    return recipe.model_copy(update={"sources": sources, "tokenizer": tokenizer})
+    return "\n\n".join([table(["", "Value"], rows), *drawn, *times])

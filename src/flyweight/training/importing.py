@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from flyweight.base import UserError, read_json
+from flyweight.base import UserError, path_inside, read_json
 from flyweight.corpus import TextTokenizer
 from flyweight.inference import read_tensors
 from flyweight.model import from_stock, why_not_ours
@@ -60,10 +60,8 @@ def _read(folder: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{folder / _INDEX}: the index names no files; expected a weight_map with the file of every weight."
         )
-    names = sorted(set(places.values()))
-    if any(Path(name).name != name for name in names):
-        raise UserError(f"{folder / _INDEX}: it names files outside its folder.")
-    return {key: value for name in names for key, value in _tensors(folder / name).items()}
+    files = [path_inside(folder, name, folder / _INDEX) for name in sorted(set(places.values()))]
+    return {key: value for file in files for key, value in _tensors(file).items()}
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:

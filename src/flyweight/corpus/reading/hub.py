@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from huggingface_hub import HfApi, constants, get_hf_file_metadata, hf_hub_url
@@ -26,7 +26,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status, http_backoff, http_stream_backoff
 
 from flyweight import __version__
-from flyweight.base import UserError, explain_write_errors
+from flyweight.base import UserError, explain_write_errors, leads_inside
 from flyweight.corpus.reading.hub_errors import TRANSPORT_ERRORS, explain_hub_errors, passes
 from flyweight.corpus.reading.hub_layout import choose_files
 
@@ -129,8 +129,7 @@ def download(dataset: str, commit: str, path: str, scratch: Path, *, endpoint: s
     Raises:
         UserError: no such file, no access, no network, no space, or other bytes than the hub promises.
     """
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts:  # only a hostile server lists such a file
+    if not leads_inside(path):  # only a hostile server lists such a file
         raise UserError(
             f"{dataset}: the file name {path!r} leads out of the dataset, so it is not downloaded."
         )

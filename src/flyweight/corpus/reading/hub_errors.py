@@ -63,13 +63,13 @@ def explain_hub_errors(where: str, dataset: str, revision: str | None, api: HfAp
         raise UserError(f"{where}: {_refusal(error, dataset, revision, api)}") from None
     except TRANSPORT_ERRORS as error:
         raise UserError(
-            f"{where}: the hub at {_without_login(api.endpoint)} does not answer ({_reason(error)}); check the "
+            f"{where}: the hub at {without_login(api.endpoint)} does not answer ({reason_of(error)}); check the "
             f"network and HF_ENDPOINT, and run the same command again: finished work is kept."
         ) from None
 
 
 def _refusal(error: HfHubHTTPError, dataset: str, revision: str | None, api: HfApi) -> str:
-    status, place = error.response.status_code, _without_login(api.endpoint)
+    status, place = error.response.status_code, without_login(api.endpoint)
     if isinstance(error, GatedRepoError):
         return (
             f"{dataset} is gated: its owners let in who has agreed to their terms; agree on its page, "
@@ -115,13 +115,13 @@ def _revisions(dataset: str, api: HfApi) -> str:
     return f"it has {', '.join(names[:8])}{more}, and every commit" if names else "it has none"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """The error's first line, without anything secret."""
     text = (str(error).strip() or type(error).__name__).splitlines()[0]
     token = get_token()
-    return _without_login(text.replace(token, "…") if token else text)[:_LONGEST_REASON]
+    return without_login(text.replace(token, "…") if token else text)[:_LONGEST_REASON]
 
 
-def _without_login(text: str) -> str:
+def without_login(text: str) -> str:
     """Addresses may carry a name and a password before an @."""
     return re.sub(r"(?<=//)[^/@\s]+@", "", text)

@@ -68,6 +68,8 @@ def load_part(folder: Path, key: str, part: Part) -> ReadPart | None:
     if not finished(folder, key):
         return None
     found = TypeAdapter(ReadPart).validate_python(read_json(folder / PART_FILE))
+    if any(chunk.folder != str(folder) for chunk in found.chunks):
+        return None  # the work was moved here: these are other chunks, or none
     return found if found.stamp == part.stamp or found.content == part.content() else None
 
 

@@ -16,7 +16,7 @@ from flyweight.model import FoldedWeights, stock_class, stock_config
 from flyweight.release.gguf.checks import GgufChecks, check_gguf, has_llama_cpp
 from flyweight.release.gguf.vocabulary import vocabulary
 from flyweight.release.gguf.writing import ARCHITECTURES, GgufType, write_gguf
-from flyweight.release.record import EXPORT_FILE, record_of, refuse_foreign_folder
+from flyweight.release.record import EXPORT_FILE, file_hashes, record_of, refuse_foreign_folder
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,7 @@ def export_gguf(
             "dtype": kind,
             "checks": checks.to_dict() if checks else None,
             "gguf": importlib.metadata.version("gguf"),
+            **file_hashes(folder),
         }
         write_json(folder / EXPORT_FILE, record_of(recipe, source, state, done.seconds) | about)
     report("done", 1.0)

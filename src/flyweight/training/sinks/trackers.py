@@ -64,7 +64,9 @@ def _without_folders(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {
-        key: PurePath(item).name if key == "path" and isinstance(item, str) else _without_folders(item)
+        key: PurePath(item).name
+        if key in ("path", "data") and isinstance(item, str)
+        else _without_folders(item)
         for key, item in value.items()
     }
 

@@ -1,0 +1,150 @@
+"""Results in the cards' own columns: our row with its errors, the published ones with where they are from."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flyweight.base import UserError, write_json
+from flyweight.evaluation.results import Metric, TaskResult
+from flyweight.evaluation.suites import SUITES, measured_suites, suite_row
+from flyweight.recipe import Recipe
+from flyweight.report import CardFacts, write_model_card
+
+SHARES = {"hellaswag": 0.25, "arc_easy": 0.3, "piqa": 0.55, "blimp": 0.6}
+
+
+def results_of(tasks: dict[str, Any], limit: int | None = None) -> dict[str, Any]:
+    return {
+        "format": 2,
+        "model": {"name": "tiny@16.38K", "precision": "float32"},
+        "settings": {"limit": limit, "data": "/home/somebody/eval"},
+        "versions": {"lm-eval": "0.4.13"},
+        "tasks": tasks,
+        "missing": {"arithmark": "/home/somebody/eval: none of ArithMark's files is here"},
+    }
+
+
+def task(value: float, metric: str = "acc_norm", stderr: float | None = 0.01) -> dict[str, Any]:
+    return {"metrics": {metric: {"value": value, "stderr": stderr, "n": 100}}, "chance": 0.25}
+
+
+def gpt_s(**more: Any) -> dict[str, Any]:
+    return {
+        name: task(share, "acc" if name == "blimp" else "acc_norm") for name, share in SHARES.items()
+    } | more
+
+
+@pytest.fixture
+def export(run: Path, recipe: Recipe, export_record: Any, tmp_path: Path) -> Path:
+    return export_record(tmp_path / "export", recipe, 16384)
+
+
+def card(run: Path, export: Path, results: dict[str, Any]) -> str:
+    write_json(run / "results.json", results)
+    return write_model_card(run, export).read_text(encoding="utf-8")
+
+
+def test_the_table_is_that_of_the_card_with_its_rows(run: Path, export: Path) -> None:
+    text = card(run, export, results_of(gpt_s(arithmark=task(0.31, "acc,v2"))))
+    assert "| Model | HellaSwag | ARC (easy) | PIQA | ArithMark | BLiMP | Average |" in text
+    ours = "| tiny | 25.00 ± 1.00 | 30.00 ± 1.00 | 55.00 ± 1.00 | 31.00 ± 1.00 | 60.00 ± 1.00 |"
+    average = 100 * (0.25 + 0.3 + 0.55 + 0.31 + 0.6) / 5
+    error = 100 * math.sqrt(5) * 0.01 / 5
+    assert f"{ours} {average:.2f} ± {error:.2f} |" in text
+    for peer in SUITES["gpt-s-5m"].published:
+        assert f"| {peer.model} | {' | '.join(f'{value:.2f}' for value in peer.values)} |" in text
+    assert "measured by others and not here (card of GPT-S-5M: its authors' own harness" in text
+    assert "lm-eval 0.4.13's tasks" in text
+    assert "in float32" in text
+    assert "SmolLM2-135M" not in text  # peers of another size are another suite's
+
+
+def test_what_was_not_measured_leaves_a_hole_and_no_average(run: Path, export: Path) -> None:
+    text = card(run, export, results_of(gpt_s()))
+    assert "| tiny | 25.00 ± 1.00 | 30.00 ± 1.00 | 55.00 ± 1.00 |  | 60.00 ± 1.00 |  |" in text
+    assert "ArithMark was not measured, so no average." in text
+    assert "/home/somebody" not in text  # why it was not is nobody else's business
+
+
+def test_a_part_of_the_sets_is_said_to_be_one(run: Path, export: Path) -> None:
+    text = card(run, export, results_of(gpt_s(), limit=100))
+    assert "| tiny, on a part of each set | 25.00" in text
+    assert "its numbers do not compare with the others" in text
+    assert (
+        "acc_norm\n" not in text.split("\n---\n")[0]
+    )  # the metadata, which the Hub compares, holds none of it
+
+
+def test_a_few_tasks_make_no_table_of_a_card(run: Path, export: Path) -> None:
+    text = card(run, export, results_of({"hellaswag": task(0.25), "piqa": task(0.55)}))
+    assert "pythia" not in text
+    assert "| hellaswag | acc\\_norm | 25.0% |" in text
+
+
+def test_a_wide_table_is_turned(run: Path, export: Path) -> None:
+    suite = SUITES["xmodel-2.5"]
+    tasks = {part.key: task(0.5, part.metric) for part in suite.parts}
+    text = card(run, export, results_of(tasks))
+    assert "|  | tiny | Xmodel-2.5 | Xmodel-2 | Qwen3-1.7B |" in text
+    assert re.search(r"^\| ARC-Challenge \| 50\.00 ± 1\.00 \| 48\.89 \| 46\.16 \|  \|", text, re.M)
+    assert re.search(r"^\| Average \| 50\.00 ± 0\.28 \| 52\.49 \| 50\.34 \| 56\.96 \|", text, re.M)
+
+
+def test_errors_of_columns_and_averages() -> None:
+    suite = SUITES["gpt-x2"]
+    tasks = {part.key: TaskResult({part.metric: Metric(0.5, 0.02, 10)}, {}) for part in suite.parts}
+    row = suite_row(suite, tasks)
+    assert row.errors[0] == pytest.approx(2.0)
+    assert row.errors[1] == pytest.approx(2.0 / math.sqrt(2))  # of two parts
+    assert row.average_error == pytest.approx(math.sqrt(5 * 4 + 2) / 6)
+    tasks["piqa"] = TaskResult({"acc_norm": Metric(0.5, None, 10)}, {})
+    row = suite_row(suite, tasks)
+    assert row.errors[2] is None
+    assert row.average is not None
+    assert row.average_error is None
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_suites_own_results_are_known_as_its_own(name: str) -> None:
+    suite = SUITES[name]
+    tasks = {part.key: TaskResult({part.metric: Metric(0.5, 0.01, 10)}, {}) for part in suite.parts}
+    for both in suite.parts:  # lm-eval gives both accuracies, and another suite quotes the other one
+        tasks[both.key].metrics.update(dict.fromkeys(("acc", "acc_norm"), Metric(0.5, 0.01, 10)))
+    assert measured_suites(tasks) == [name]
+    last = suite.parts[-1].key
+    del tasks[last]
+    assert measured_suites(tasks) == []
+    assert measured_suites(tasks, [last]) == [name]
+    assert measured_suites({}, [part.key for part in suite.parts]) == []
+
+
+def test_results_of_elsewhere_are_taken_if_they_are_of_this_model(
+    run: Path, export: Path, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "evaluation"
+    write_json(elsewhere / "results.json", results_of(gpt_s()))
+    for place in (elsewhere, elsewhere / "results.json"):
+        text = write_model_card(run, export, CardFacts(results=place)).read_text(encoding="utf-8")
+        assert "| tiny | 25.00 ± 1.00" in text
+    write_json(elsewhere / "results.json", results_of(gpt_s()) | {"model": {"name": "other@1M"}})
+    with pytest.raises(UserError, match=r"these results are of 'other@1M'; expected those of 'tiny@16\.38K'"):
+        write_model_card(run, export, CardFacts(results=elsewhere))
+    with pytest.raises(UserError, match="no such results"):
+        write_model_card(run, export, CardFacts(results=tmp_path / "nowhere"))
+
+
+BROKEN = (
+    {"tasks": 3},
+    {"tasks": {"hellaswag": {"metrics": None}}},
+    {"versions": 1, "model": [], "missing": 7},
+)
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=str)
+def test_broken_results_make_a_card_all_the_same(run: Path, export: Path, broken: dict[str, Any]) -> None:
+    assert "No task was measured." in card(run, export, results_of({}) | broken)
