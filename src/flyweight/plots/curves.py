@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +68,8 @@ def curves(
     end: float | None = None,
     height: float = 2.7,
     reference: Sequence[tuple[str, float]] = (),
+    marks: Mapping[str, Sequence[float]] | None = None,
+    floor: float | None = None,
 ) -> Figure:
     """One or several lines over tokens.
 
@@ -78,7 +80,10 @@ def curves(
         log: a logarithmic value axis.
         end: where the token axis ends; where the data ends when left out.
         height: inches, without the legend.
-        reference: (label, value) of horizontal dotted lines, such as a yardstick or chance.
+        reference: (label, value) of horizontal dotted lines, such as a yardstick or chance; one whose label
+            begins with an underscore is not in the legend.
+        floor: what no value is below: the value axis does not go further down.
+        marks: by label, clocks at which something happened: short lines that stand on the token axis.
     """
     with styled():
         figure = new_figure(height)
@@ -86,10 +91,18 @@ def curves(
         draw_lines(axes, series)
         for label, value in reference:
             axes.axhline(value, linestyle=(0, (1, 2)), linewidth=1.1, color=PALETTE[-1], label=label)
+        for (label, clocks), color in zip(
+            (marks or {}).items(), colors(len(marks or {}) + 1)[1:], strict=True
+        ):
+            axes.vlines(
+                clocks, 0, 0.12, transform=axes.get_xaxis_transform(), color=color, linewidth=1.4, label=label
+            )
         axes.set_title(title)
         axes.set_ylabel(y_label)
         token_axis(axes, end)
         value_axis(axes, log=log)
+        if floor is not None and axes.get_ylim()[0] < floor:
+            axes.set_ylim(floor, max(axes.get_ylim()[1], floor + 1) if axes.dataLim.y1 <= floor else None)
         handles, labels = axes.get_legend_handles_labels()
         if len(labels) > 1:
             legend_below(figure, handles, labels)
