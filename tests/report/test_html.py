@@ -153,11 +153,13 @@ def test_several_runs_side_by_side(run: Path, other_run: Path, tmp_path: Path):
     assert "2 runs side by side" in checker.seen
     assert checker.seen.count("tiny (first)") >= 3  # heading, column, legend
     assert checker.seen.count("tiny (second)") >= 3
-    comparison = source.split(">In numbers</h2>")[1].split("</table>")[0]
+    comparison = source.split(">In numbers</h2>")[1].split("</section>")[0]
     loss = comparison.split("training loss at the end")[1].split("</tr>")[0]
     assert re.findall(r"<td>(.*?)</td>", loss) == ["2.000", "2.544"]
     accuracy = comparison.split("arithmark-gen acc")[1].split("</tr>")[0]
     assert re.findall(r"<td>(.*?)</td>", accuracy) == ["31.2% ± 1.2%", ""]
+    bits = comparison.split('<th scope="row">english</th>')[1].split("</tr>")[0]
+    assert re.findall(r"<td>(.*?)</td>", bits) == ["1.531", "1.542"]
 
 
 def test_no_run_is_a_mistake(tmp_path: Path):

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from flyweight.base import read_json, write_json
+from flyweight.plots import colors
 from flyweight.report import figures, read_run, write_report
 from flyweight.report.calibration import calibration_of
 from flyweight.report.comparison import differences
 from flyweight.report.context import context_of
+from flyweight.report.names import short, short_names, titles_of
 from flyweight.report.on_the_way import on_the_way, task_curves
 from flyweight.report.run import RunRecord
 from flyweight.report.samples import samples_of, samples_side_by_side
@@ -186,7 +188,7 @@ def test_very_many_tasks_and_sources_stay_readable(record: RunRecord):
     shown = plain(results_of(many))
     assert "Bits per byte of 60 sources" in shown
     (bits,) = figures.bits_figures([many])
-    assert "mean and range of 60 sources" in bits
+    assert "60 sources: mean, range" in bits
     assert "lowest 1.295" in bits  # the mean of 1.00, 1.01, ... 1.59
 
 
@@ -208,8 +210,26 @@ def test_recipes_are_compared_by_what_changes_what_is_learned(record: RunRecord,
 
 
 def test_runs_of_the_same_name_in_folders_of_the_same_name_are_told_apart(record: RunRecord):
-    assert figures.titles_of([record, record]) == ["tiny (first) #1", "tiny (first) #2"]
-    assert figures.titles_of([record]) == ["tiny"]
+    assert titles_of([record, record]) == ["tiny (first) #1", "tiny (first) #2"]
+    assert titles_of([record]) == ["tiny"]
+
+
+def test_long_names_are_shortened_and_stay_different():
+    assert short("n" * 30) == "n" * 30
+    assert short("a" * 40 + "-version-2") == "a" * 21 + "…ersion-2"
+    alike = ["x" * 30 + f"{n:09}" + "y" * 8 for n in range(3)]
+    labels = short_names(alike)
+    assert len(set(labels.values())) == 3
+    assert max(map(len, labels.values())) <= 33
+
+
+def test_a_run_has_the_same_colour_in_every_figure(record: RunRecord, other: RunRecord):
+    begun = dataclasses.replace(other, name="begun", events=[])
+    third = dataclasses.replace(other, name="third")
+    (axes,) = figures.loss_figure([record, begun, third]).axes
+    found = {str(line.get_label()): line.get_color() for line in axes.lines}
+    expected = colors(3)
+    assert found == {"tiny": expected[0], "third": expected[2]}  # the one without steps keeps its colour
 
 
 def test_skipped_steps_are_marked_on_the_curves(record: RunRecord):

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from flyweight.plots.style import (
     PALETTE,
     colors,
+    colors_of,
     legend_below,
     legend_label,
     new_figure,
@@ -70,6 +71,7 @@ def curves(
     reference: Sequence[tuple[str, float]] = (),
     marks: Mapping[str, Sequence[float]] | None = None,
     floor: float | None = None,
+    palette: Mapping[str, str] | None = None,
 ) -> Figure:
     """One or several lines over tokens.
 
@@ -82,13 +84,14 @@ def curves(
         height: inches, without the legend.
         reference: (label, value) of horizontal dotted lines, such as a yardstick or chance; one whose label
             begins with an underscore is not in the legend.
+        palette: colours of lines by their labels, so that a line has the same in several figures.
         floor: what no value is below: the value axis does not go further down.
         marks: by label, clocks at which something happened: short lines that stand on the token axis.
     """
     with styled():
         figure = new_figure(height)
         axes = figure.add_subplot()
-        draw_lines(axes, series)
+        draw_lines(axes, series, palette=palette)
         for label, value in reference:
             axes.axhline(value, linestyle=(0, (1, 2)), linewidth=1.1, color=PALETTE[-1], label=label)
         for (label, clocks), color in zip(
@@ -109,9 +112,13 @@ def curves(
         return figure
 
 
-def draw_lines(axes: Axes, series: Sequence[Series], width: float = 1.6) -> None:
+def draw_lines(
+    axes: Axes, series: Sequence[Series], width: float = 1.6, palette: Mapping[str, str] | None = None
+) -> None:
     """Draw the lines into `axes`; after a round of the palette the dashes change."""
-    for index, (item, color) in enumerate(zip(series, colors(len(series)), strict=True)):
+    for index, (item, color) in enumerate(
+        zip(series, colors_of([item.label for item in series], palette), strict=True)
+    ):
         line = axes.plot(
             item.x,
             item.y,

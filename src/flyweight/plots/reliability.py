@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from flyweight.plots.style import (
     INK,
-    colors,
+    colors_of,
     format_clock,
     legend_below,
     legend_label,
@@ -70,13 +70,17 @@ def reliabilities(
     title: str = "",
     x_label: str = "P(answer)",
     y_label: str = "P(correct)",
+    palette: Mapping[str, str] | None = None,
 ) -> Figure:
-    """The same for several models on one pair of axes: by what the legend says of each, its bins."""
+    """The same for several models on one pair of axes: by what the legend says of each, its bins.
+
+    `palette` holds colours by the same.
+    """
     with styled():
         figure = new_figure(4.3)
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[3.6, 1])
         axes.plot([0, 1], [0, 1], linestyle=(0, (4, 2)), linewidth=1.0, color=INK, label="perfect")
-        for (label, bins), color in zip(models.items(), colors(len(models)), strict=True):
+        for (label, bins), color in zip(models.items(), colors_of(list(models), palette), strict=True):
             _draw(axes, bins, label, band_label if len(models) == 1 else "", color)
             _draw_counts(below, bins, color, filled=len(models) == 1)
         axes.set_xlim(0, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -103,6 +103,13 @@ def colors(count: int) -> list[str]:
         shade, base = divmod(index, len(PALETTE))
         result.append(_shaded(PALETTE[base], shade))
     return result
+
+
+def colors_of(labels: Sequence[str], palette: Mapping[str, str] | None = None) -> list[str]:
+    """A colour for each label: that of `palette`, where it names one; else the next of `colors`."""
+    return [
+        (palette or {}).get(label, color) for label, color in zip(labels, colors(len(labels)), strict=True)
+    ]
 
 
 def _shaded(color: str, shade: int) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 from flyweight.evaluation.calibration import READINGS
 from flyweight.plots import ReliabilityBin, reliabilities
-from flyweight.report.figures import labelled, number, svg
+from flyweight.report.figures import number, svg
 from flyweight.report.markup import Html, beside, h, table
+from flyweight.report.names import labelled, palette_of
 from flyweight.report.run import RunRecord
 
 DRAWN = "options"
@@ -25,7 +26,10 @@ def calibration_of(runs: Sequence[RunRecord]) -> list[Html]:
     """A diagram and a table for each task whose calibration was measured in one of the runs."""
     by_run = [(label, _tasks(run)) for run, label in labelled(runs, "model")]
     tasks = dict.fromkeys(task for _, found in by_run for task in found)
-    parts = [_task(task, {label: found[task] for label, found in by_run if task in found}) for task in tasks]
+    parts = [
+        _task(task, {label: found[task] for label, found in by_run if task in found}, palette_of(runs))
+        for task in tasks
+    ]
     return [h("p", _HOW, class_="quiet"), *parts] if any(parts) else []
 
 
@@ -43,8 +47,8 @@ def _is_whole(node: Any) -> bool:
     return isinstance(node, Mapping) and bool(_bins(node))
 
 
-def _task(task: str, models: Mapping[str, Mapping[str, Any]]) -> Html:
-    several = len(models) > 1
+def _task(task: str, models: Mapping[str, Mapping[str, Any]], palette: Mapping[str, str]) -> Html:
+    several = bool(palette)
     labels = {
         label: f"{label + ': ' if several else ''}accuracy {_three(node.get('accuracy'))}, "
         f"ECE {_three(_reading(node, DRAWN).get('ece'))}"
@@ -55,6 +59,7 @@ def _task(task: str, models: Mapping[str, Mapping[str, Any]]) -> Html:
         band_label="95% bootstrap",
         title=f"{task}: reliability",
         x_label=f"P(answer): {READINGS[DRAWN]}",
+        palette={labels[label]: color for label, color in palette.items() if label in labels},
     )
     told = f"Reliability diagram of {task}. {'; '.join(labels.values())}."
     shown = table(["", *(models if several else ["value"])], _rows(models), f"Calibration on {task}")

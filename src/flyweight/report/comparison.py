@@ -12,6 +12,7 @@ from flyweight.report import figures
 from flyweight.report.calibration import calibration_of
 from flyweight.report.context import context_of
 from flyweight.report.markup import Html, Part, folded, grid, h, table
+from flyweight.report.names import titles_of
 from flyweight.report.on_the_way import on_the_way
 from flyweight.report.results import measurements
 from flyweight.report.run import RunRecord
@@ -25,7 +26,7 @@ _MISSING = "(none)"
 
 def common_parts(runs: Sequence[RunRecord]) -> list[Part]:
     """The parts about all runs together."""
-    titles = figures.titles_of(runs)
+    titles = titles_of(runs)
     by_source = figures.bits_by_source(runs)
     few, more = by_source[: figures.MANY_LINES], by_source[figures.MANY_LINES :]
     return [
@@ -45,26 +46,38 @@ def common_parts(runs: Sequence[RunRecord]) -> list[Part]:
 def _numbers(runs: Sequence[RunRecord], titles: Sequence[str]) -> list[Html]:
     """One row a number, one column a run; a number that a run does not have leaves its cell empty.
 
-    Every task stands there by the metric that it is quoted by; the others are folded away.
+    Every task stands there by the metric that it is quoted by; the others are folded away, and long tables too.
     """
+    first = [{"state": run.state, **dict(headline(run, plan_recipe(run.recipe)))} for run in runs]
+    bits = [{source: f"{value:.3f}" for source, value in run.bits_per_byte.items()} for run in runs]
     main, others = [], []
     for run in runs:
-        column = {"state": run.state, **dict(headline(run, plan_recipe(run.recipe)))}
-        column |= {f"bits per byte, {source}": f"{bits:.3f}" for source, bits in run.bits_per_byte.items()}
         shown = {(row.task, row.metric) for row in quoted(run.results).values()}
-        rest = {}
+        columns: tuple[dict[str, str], dict[str, str]] = {}, {}
         for row in measurements(run.results):
             if not row.grouped:
                 text = " ".join(filter(None, [row.text(), row.stderr_text()]))
-                target = column if (row.task, row.metric) in shown else rest
-                target[" ".join([row.task, *row.part, row.metric])] = text
-        main.append(column)
-        others.append(rest)
-    rows = _rows(others)
+                columns[(row.task, row.metric) not in shown][" ".join([row.task, *row.part, row.metric])] = (
+                    text
+                )
+        main.append(columns[0])
+        others.append(columns[1])
     return [
-        table(["number", *titles], _rows(main), name="The runs in numbers"),
-        folded(f"Other metrics ({len(rows)})", table(["metric", *titles], rows)) if rows else Html(),
+        table(["number", *titles], _rows(first), name="The runs in numbers"),
+        *_folded_if_long("Bits per byte on held-out text", ["source", *titles], _rows(bits)),
+        *_folded_if_long("Tasks", ["task", *titles], _rows(main)),
+        *_folded_if_long("Other metrics", ["metric", *titles], _rows(others), most=0),
     ]
+
+
+def _folded_if_long(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], most: int = 2 * MANY_ROWS
+) -> list[Html]:
+    if not rows:
+        return []
+    if len(rows) <= most:
+        return [table(header, rows, caption)]
+    return [folded(f"{caption} ({len(rows)} rows)", table(header, rows, name=caption))]
 
 
 def _rows(columns: Sequence[Mapping[str, str]]) -> list[list[str]]:

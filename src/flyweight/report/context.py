@@ -10,8 +10,9 @@ import numpy as np
 
 from flyweight.evaluation.context_law import Law
 from flyweight.plots import Fitted, FittedPanel, Series, fitted
-from flyweight.report.figures import labelled, number, svg
+from flyweight.report.figures import number, svg
 from flyweight.report.markup import Html, beside, h, table
+from flyweight.report.names import labelled, palette_of
 from flyweight.report.run import RunRecord
 
 
@@ -23,7 +24,7 @@ def context_of(runs: Sequence[RunRecord]) -> list[Html]:
     found = {label: node for run, label in labelled(runs, "loss") if (node := _node(run)) is not None}
     if not found:
         return []
-    several = len(found) > 1
+    several = len(runs) > 1
     unit = "bits per byte" if several else "nats per token"
     fits = [
         fit
@@ -41,6 +42,7 @@ def context_of(runs: Sequence[RunRecord]) -> list[Html]:
         x_label="position of the token in its context",
         y_label=unit,
         columns=1,
+        palette=palette_of(runs),
     )
     told = "; ".join(f"{label}: {_in_words(node)}" for label, node in found.items())
     shown = table(["", *(found if several else ["value"])], _rows(found), "The law L(t) = b + (t / c)^a")

@@ -23,6 +23,7 @@ from flyweight.plots import (
 )
 from flyweight.recipe import format_tokens
 from flyweight.report.markup import Html, figure
+from flyweight.report.names import labelled, palette_of, short_names
 from flyweight.report.results import bits_per_byte_rows
 from flyweight.report.run import RunRecord
 
@@ -53,9 +54,10 @@ def step_series(run: RunRecord, key: str, label: str, factor: float = 1) -> Seri
 def bits_series(run: RunRecord) -> list[Series]:
     """Bits per byte on held-out text, one line a source."""
     validations = run.of("validated")
-    names = dict.fromkeys(name for event in validations for name in event["bits_per_byte"])
+    names = short_names(dict.fromkeys(name for event in validations for name in event["bits_per_byte"]))
     return [
-        over_clock(name, {e["clock"]: e["bits_per_byte"].get(name) for e in validations}) for name in names
+        over_clock(label, {e["clock"]: e["bits_per_byte"].get(name) for e in validations})
+        for name, label in names.items()
     ]
 
 
@@ -84,7 +86,12 @@ def loss_figure(runs: Sequence[RunRecord]) -> Figure:
     """Training loss of one or several runs."""
     series = [loss_series(run, label) for run, label in labelled(runs, "training loss") if run.steps]
     return curves(
-        series, title="Training loss", y_label="nats per token", end=end_of(runs), marks=_fault_marks(runs)
+        series,
+        title="Training loss",
+        y_label="nats per token",
+        end=end_of(runs),
+        marks=_fault_marks(runs),
+        palette=palette_of(runs),
     )
 
 
@@ -105,12 +112,12 @@ def mixture_figure(run: RunRecord) -> Figure:
 
 
 def _joined(shares: Shares, kept: set[str]) -> Shares:
-    """Shares in which all sources but those `kept` are one."""
+    """Shares in which all sources but those `kept` are one; long names are shortened."""
+    labels = short_names(shares.by_source)
+    named = {labels[name]: share for name, share in shares.by_source.items() if name in kept}
     others = [share for name, share in shares.by_source.items() if name not in kept]
-    if not others:
-        return shares
-    named = {name: share for name, share in shares.by_source.items() if name in kept}
-    return Shares(shares.tokens, {**named, f"{len(others)} others": np.sum(others, axis=0)})
+    more = {f"{len(others)} others": np.sum(others, axis=0)} if others else {}
+    return Shares(shares.tokens, {**named, **more})
 
 
 def training_figures(runs: Sequence[RunRecord]) -> list[Html]:
@@ -129,7 +136,15 @@ def training_figures(runs: Sequence[RunRecord]) -> list[Html]:
         series = [line for line in series if len(line.x)]
         if series:
             marks = _fault_marks(runs) if key == "grad_norm" else None
-            shown = curves(series, title=title, y_label=unit, end=end_of(runs), marks=marks, floor=0)
+            shown = curves(
+                series,
+                title=title,
+                y_label=unit,
+                end=end_of(runs),
+                marks=marks,
+                floor=0,
+                palette=palette_of(runs),
+            )
             drawn.append(svg(shown, described(f"{title}{', ' * bool(unit)}{unit}", series)))
     return drawn
 
@@ -144,14 +159,16 @@ def bits_figures(runs: Sequence[RunRecord]) -> list[Html]:
         series = bits_series(runs[0])
         reference = _compressors(runs[0], series[0].label) if len(series) == 1 else []
         if len(series) > MANY_LINES:
-            title, series = f"{title}, mean and range of {len(series)} sources", [_mean_and_range(series)]
+            title, series = f"Bits per byte, {len(series)} sources: mean, range", [_mean_and_range(series)]
     else:
         title = f"{title}, mean of sources"
         series = [mean_bits(run, label) for run, label in labelled(runs)]
     series = [line for line in series if len(line.x)]
     if not series:
         return []
-    drawn = curves(series, title=title, y_label=unit, end=end_of(runs), reference=reference)
+    drawn = curves(
+        series, title=title, y_label=unit, end=end_of(runs), reference=reference, palette=palette_of(runs)
+    )
     return [svg(drawn, described(title, series), _last_is_full(runs))]
 
 
@@ -176,7 +193,9 @@ def bits_by_source(runs: Sequence[RunRecord]) -> list[Html]:
             for (_, label), lines in zip(labelled(runs), by_run, strict=True)
             if source in lines
         ]
-        shown = curves(series, title=source, y_label="bits per byte", end=end_of(runs))
+        shown = curves(
+            series, title=source, y_label="bits per byte", end=end_of(runs), palette=palette_of(runs)
+        )
         drawn.append(svg(shown, described(f"Bits per byte on held-out {source}", series)))
     return drawn
 
@@ -248,24 +267,6 @@ def _line_in_words(line: Series) -> str:
     if len(line.x) == 1:
         return f"{line.label}: {first}"
     return f"{line.label}: from {first} to {last}, lowest {line.y.min():.4g}, highest {line.y.max():.4g}"
-
-
-def labelled(runs: Sequence[RunRecord], alone: str = "") -> list[tuple[RunRecord, str]]:
-    """Each run and what legends call it: `alone` where it is the only one, else its title."""
-    return list(zip(runs, [alone] if len(runs) == 1 else titles_of(runs), strict=True))
-
-
-def titles_of(runs: Sequence[RunRecord]) -> list[str]:
-    """The runs' names, all different: with the folder's name, then with a number, where names are the same."""
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        names = [f"{run.name} ({run.folder})" if names.count(run.name) > 1 else run.name for run in runs]
-    alike: dict[str, int] = {}
-    titles = []
-    for name in names:
-        alike[name] = alike.get(name, 0) + 1
-        titles.append(f"{name} #{alike[name]}" if names.count(name) > 1 else name)
-    return titles
 
 
 def end_of(runs: Sequence[RunRecord]) -> float:

@@ -10,8 +10,8 @@ from flyweight import __version__
 from flyweight.base import UserError, atomic_write
 from flyweight.plots import figure_width
 from flyweight.report.comparison import common_parts
-from flyweight.report.figures import titles_of
 from flyweight.report.markup import Html, contents, h, sections
+from flyweight.report.names import titles_of
 from flyweight.report.run import RunRecord, read_run
 from flyweight.report.sections import run_parts
 from flyweight.report.style import CSS

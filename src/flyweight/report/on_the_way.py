@@ -9,8 +9,9 @@ from typing import Any
 from flyweight.evaluation.comparison import is_lower_better
 from flyweight.plots import curves
 from flyweight.recipe import format_tokens
-from flyweight.report.figures import described, end_of, labelled, number, over_clock, svg
+from flyweight.report.figures import described, end_of, number, over_clock, svg
 from flyweight.report.markup import Html, folded, grid, h, table
+from flyweight.report.names import labelled, palette_of, short
 from flyweight.report.run import RunRecord
 
 MANY_TASKS = 9
@@ -72,7 +73,8 @@ def on_the_way(runs: Sequence[RunRecord]) -> list[Html]:
     if not tasks:
         return []
     labels = [label for _, label in labelled(runs, "score")]
-    drawn = [_task_figure(task, dict(zip(labels, by_run, strict=True)), end_of(runs)) for task in tasks]
+    named = dict(zip(labels, by_run, strict=True))
+    drawn = [_task_figure(task, named, end_of(runs), palette_of(runs)) for task in tasks]
     first, rest = drawn[:MANY_TASKS], drawn[MANY_TASKS:]
     numbers = _by_clock(by_run[0]) if len(runs) == 1 else _side_by_side(by_run, labels)
     note = "Bands: one standard error to each side. Dotted: what guessing gives."
@@ -84,7 +86,9 @@ def on_the_way(runs: Sequence[RunRecord]) -> list[Html]:
     ]
 
 
-def _task_figure(task: str, curves_of: Mapping[str, Mapping[str, TaskCurve]], end: float) -> Html:
+def _task_figure(
+    task: str, curves_of: Mapping[str, Mapping[str, TaskCurve]], end: float, palette: Mapping[str, str]
+) -> Html:
     known = {label: found[task] for label, found in curves_of.items() if task in found}
     newest = next(iter(known.values()))
     share = all(curve.is_share for curve in known.values())
@@ -100,7 +104,15 @@ def _task_figure(task: str, curves_of: Mapping[str, Mapping[str, TaskCurve]], en
     unit = f"{newest.metric}, percent" if share else newest.metric
     name = "chance" if len(known) > 1 else "_chance"  # a legend of one line would say nothing
     chance = [] if newest.chance is None else [(name, factor * newest.chance)]
-    shown = curves(series, title=task, y_label=unit, end=end, reference=chance, floor=0 if share else None)
+    shown = curves(
+        series,
+        palette=palette,
+        title=short(task),
+        y_label=unit,
+        end=end,
+        reference=chance,
+        floor=0 if share else None,
+    )
     items = sorted({n for curve in known.values() for n in curve.items})
     caption = f"{' or '.join(f'{n:,}' for n in items)} items" if items else ""
     return svg(shown, described(f"{task}, {unit}", series), caption)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from flyweight.recipe import format_tokens
-from flyweight.report.figures import titles_of
 from flyweight.report.markup import Html, folded, h
+from flyweight.report.names import titles_of
 from flyweight.report.run import RunRecord
 
 SHOWN = 2

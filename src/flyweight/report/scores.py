@@ -12,8 +12,9 @@ from flyweight.evaluation.figures import Z
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.plots import Interval, bars, dots
 from flyweight.recipe import format_tokens
-from flyweight.report.figures import MANY_LINES, labelled, svg
-from flyweight.report.markup import Html, folded, grid, h, table
+from flyweight.report.figures import MANY_LINES, svg
+from flyweight.report.markup import Html, beside, folded, grid, h, table
+from flyweight.report.names import labelled, palette_of, short
 from flyweight.report.results import Measurement, bits_per_byte_rows, measurements
 from flyweight.report.run import RunRecord
 
@@ -28,16 +29,23 @@ def results_of(run: RunRecord) -> list[Html]:
     """Everything that was measured on a run's model."""
     rows = measurements(run.results)
     tasks = {task: list(group) for task, group in itertools.groupby(rows, key=lambda row: row.task)}
-    drawn = [item for item in (bits_bars(run), *task_dots([run])) if item]
     main = quoted(run.results)
     summary = [_measurement_row(row, named=True) for row in main.values()]
-    return [
-        bits_table(run),
-        grid(drawn),
+    shown = (
         _measurement_table(summary, "Tasks, each by the metric that it is quoted by")
         if len(summary) > 1
-        else Html(),
-        *(_task_in_full(task, group, alone=len(summary) == 1) for task, group in tasks.items()),
+        else Html()
+    )
+    first, *others = task_dots([run]) or [Html()]
+    full = [_task_in_full(task, group, alone=len(main) == 1) for task, group in tasks.items()]
+    if len(summary) > 2 * MANY_ROWS:
+        shown = folded(f"{len(summary)} tasks in numbers", shown)
+    return [
+        bits_table(run),
+        grid([drawn] if (drawn := bits_bars(run)) else []),
+        beside(first, shown) if first and shown else first or shown,
+        folded(f"More tasks ({len(main) - MANY_DOTS})", grid(others)),
+        *(full if len(main) <= MANY_ROWS else [folded("Every metric and part of every task", *full)]),
     ]
 
 
@@ -102,25 +110,28 @@ def bits_bars(run: RunRecord) -> Html:
 
 def task_dots(runs: Sequence[RunRecord]) -> list[Html]:
     """The shares that tasks are quoted by, with 95 percent intervals and chance, a dot a run."""
-    by_run = {label: quoted(run.results) for run, label in labelled(runs, "score")}
+    by_run = {label: main for run, label in labelled(runs, "score") if (main := quoted(run.results))}
     tasks = list(dict.fromkeys(
         task for main in by_run.values() for task, row in main.items()
         if row.is_share and not is_lower_better(row.metric)
     ))  # fmt: skip
     pieces = [tasks[start : start + MANY_DOTS] for start in range(0, len(tasks), MANY_DOTS)]
-    return [_dots_figure(piece, by_run) for piece in pieces]
+    return [_dots_figure(piece, by_run, palette_of(runs)) for piece in pieces]
 
 
-def _dots_figure(tasks: Sequence[str], by_run: Mapping[str, Mapping[str, Measurement]]) -> Html:
+def _dots_figure(
+    tasks: Sequence[str], by_run: Mapping[str, Mapping[str, Measurement]], palette: Mapping[str, str]
+) -> Html:
     known = {task: next(main[task] for main in by_run.values() if task in main) for task in tasks}
     chances = [None if row.chance is None else 100 * row.chance for row in known.values()]
     drawn = dots(
-        [f"{task} {row.metric}" for task, row in known.items()],
+        [short(f"{task} {row.metric}") for task, row in known.items()],
         {label: [_interval(main.get(task)) for task in tasks] for label, main in by_run.items()},
         marks=chances,
         mark_label="chance",
         title="Tasks",
         x_label="percent (95 % intervals)",
+        palette=palette,
     )
     told = [
         f"{task} {row.metric}: " + ", ".join(

@@ -7,21 +7,32 @@ from collections.abc import Sequence
 from flyweight.events import Spent
 from flyweight.planning.rendering import format_duration
 from flyweight.plots import colors
-from flyweight.report.figures import titles_of
 from flyweight.report.markup import Html, h, pairs, table
+from flyweight.report.names import titles_of
 from flyweight.report.run import RunRecord
+
+_PARTS = (
+    "steps",
+    "waiting for data",
+    "checkpoints",
+    "validation",
+    "going back to checkpoints",
+    "building, compiling, ending",
+)
+_COLORS = colors(len(_PARTS))
 
 
 def time_parts(spent: Spent) -> list[tuple[str, float]]:
     """(what, seconds) of everything that a run spent time on."""
-    return [
-        ("steps", spent.training_seconds - spent.data_seconds),
-        ("waiting for data", spent.data_seconds),
-        ("checkpoints", spent.checkpoint_seconds),
-        ("validation", spent.validation_seconds),
-        ("going back to checkpoints", spent.recovery_seconds),
-        ("building, compiling, ending", spent.other_seconds),
-    ]
+    seconds = (
+        spent.training_seconds - spent.data_seconds,
+        spent.data_seconds,
+        spent.checkpoint_seconds,
+        spent.validation_seconds,
+        spent.recovery_seconds,
+        spent.other_seconds,
+    )
+    return list(zip(_PARTS, seconds, strict=True))
 
 
 def time_rows(spent: Spent) -> list[list[str]]:
@@ -75,6 +86,7 @@ def spending_of(run: RunRecord) -> list[Html]:
     missing, energy = caveat(run.spent), energy_rows(run.spent)
     return [
         _bar(run.spent, run.spent.seconds),
+        _key(_seconds(run.spent)),
         table(["what", "time", "share"], [row for row in rows if row[1] != format_duration(0)], name="Time"),
         *([h("p", missing, class_="quiet")] if missing else []),
         *([pairs(energy)] if energy else []),
@@ -91,6 +103,9 @@ def spending_side_by_side(runs: Sequence[RunRecord]) -> list[Html]:
         return []
     longest = max(spent.seconds for _, spent in known)
     bars = [[h("p", title, class_="quiet"), _bar(spent, longest)] for title, spent in known]
+    bars.append(
+        [_key([sum(column) for column in zip(*(_seconds(spent) for _, spent in known), strict=True)])]
+    )
     parts = {title: dict(time_parts(spent)) for title, spent in known}
     names = [name for name in next(iter(parts.values())) if any(found[name] for found in parts.values())]
     rows = [
@@ -106,20 +121,25 @@ def spending_side_by_side(runs: Sequence[RunRecord]) -> list[Html]:
 
 
 def _bar(spent: Spent, longest: float) -> Html:
-    """Time as a bar of which `longest` seconds fill the width; the table beside it says the same in numbers."""
-    parts = time_parts(spent)
+    """Time as a bar of which `longest` seconds fill the width; a table says the same in numbers."""
     pieces = [
-        (name, seconds, color)
-        for (name, seconds), color in zip(parts, colors(len(parts)), strict=True)
-        if seconds > 0
-    ]
-    bar = [
         h(
             "span",
             title=f"{name}: {format_duration(seconds)}",
             style=f"width:{seconds / longest:.3%};background:{color}",
         )
-        for name, seconds, color in pieces
+        for (name, seconds), color in zip(time_parts(spent), _COLORS, strict=True)
+        if seconds > 0
     ]
-    key = [h("li", h("i", style=f"background:{color}"), name) for name, _, color in pieces]
-    return h("div", h("div", bar, class_="bar", aria_hidden="true"), h("ul", key, class_="key"))
+    return h("div", pieces, class_="bar", aria_hidden="true")
+
+
+def _key(seconds: Sequence[float]) -> Html:
+    """Which colour stands for what, of those that took time."""
+    named = zip(_PARTS, seconds, _COLORS, strict=True)
+    return h("ul", [h("li", h("i", style=f"background:{color}"), name) for name, some, color in named if some > 0],
+             class_="key")  # fmt: skip
+
+
+def _seconds(spent: Spent) -> list[float]:
+    return [seconds for _, seconds in time_parts(spent)]

@@ -47,11 +47,11 @@ nav a:hover { text-decoration: underline; }
 .tile b { display: block; font-size: 1.25rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .tile span { font-size: .82rem; color: var(--quiet); }
 .figures {
-  display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20.5rem), 1fr));
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20.5rem), 1fr));
   gap: 1.4rem 1.6rem; align-items: start;
 }
 .figures + .figures, .figures + .table, .table + .figures { margin-top: 1.2rem; }
-.small { grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); }
+.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }
 figure { margin: 0; min-width: 0; color: var(--quiet); }
 figure svg { display: block; max-width: 30rem; }
 figcaption { font-size: .85rem; }
@@ -64,7 +64,10 @@ th, td {
 }
 th:first-child, td:first-child { text-align: left; }
 tbody th { font-weight: 500; white-space: normal; min-width: 7rem; max-width: 22rem; }
-thead th { font-weight: 500; color: var(--quiet); vertical-align: bottom; }
+thead th {
+  font-weight: 500; color: var(--quiet); vertical-align: bottom; white-space: normal; overflow-wrap: break-word;
+  max-width: 13rem; min-width: min-content;
+}
 td.words, th.words { text-align: left; white-space: normal; min-width: 10rem; max-width: 34rem; }
 dl { margin: .6rem 0; font-size: .92rem; }
 dl div {
@@ -106,7 +109,7 @@ a { color: var(--accent); }
 @media (max-width: 30rem) {
   th, td { padding-right: .8rem; }
   table { font-size: .88rem; }
-  tbody th { max-width: 11rem; }
+  tbody th { min-width: 9rem; max-width: 11rem; }
 }
 @media print {
   :root {
