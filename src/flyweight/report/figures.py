@@ -173,13 +173,13 @@ def bits_figures(runs: Sequence[RunRecord]) -> list[Html]:
 
 
 def _last_is_full(runs: Sequence[RunRecord]) -> str:
-    """A last validation over more text than those before it moves the line: that is said."""
+    """A last validation over more text than those before it may move the line: that is said."""
     for run in runs:
-        evaluation, validations = run.recipe.evaluation, run.of("validated")
-        both = {bool(event.get("full")) for event in validations} == {True, False}
-        if both and (evaluation.final_tokens or evaluation.tokens + 1) > evaluation.tokens:
-            few = format_tokens(evaluation.tokens)
-            return f"Before the last point at most {few} tokens of each source, there all held-out text or more of it."
+        evaluation = run.recipe.evaluation
+        if {bool(event.get("full")) for event in run.of("validated")} == {True, False}:
+            last, few = evaluation.final_tokens, format_tokens(evaluation.tokens)
+            text = f"up to {format_tokens(last)} tokens of each source" if last else "all held-out text"
+            return f"The last point is over {text}, those before it over at most {few} tokens of each source."
     return ""
 
 

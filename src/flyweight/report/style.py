@@ -50,7 +50,7 @@ nav a:hover { text-decoration: underline; }
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 20.5rem), 1fr));
   gap: 1.4rem 1.6rem; align-items: start;
 }
-.figures + .figures, .figures + .table, .table + .figures { margin-top: 1.2rem; }
+.figures + .figures, .figures + .table, .table + .figures, .table + .side { margin-top: 1.2rem; }
 .small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr)); }
 figure { margin: 0; min-width: 0; color: var(--quiet); }
 figure svg { display: block; max-width: 30rem; }
