@@ -11,13 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flyweight.base import write_json
 from flyweight.corpus import OpenCorpus, prepare
 from flyweight.curriculum import Mixture, Schedule, read_batch
+from flyweight.evaluation.calibration import calibrate
+from flyweight.evaluation.context_law import fit_context_law
+from flyweight.evaluation.context_losses import PositionLosses
 from flyweight.events import (
     CheckpointSaved,
+    Evaluated,
     EventWriter,
     Notice,
     RunFinished,
@@ -163,9 +168,35 @@ def _write_steps(
             bits = {"english": 1.5 + 2 / after.step, "mine": 2.5 + 2 / after.step}
             out.write(Validated(after.step, after.clock, bits, bits, full=last, seconds=0.1))
             out.write(Sampled(after.clock, "", f"sample of {after.clock} {HOSTILE}"))
+            out.write(Sampled(after.clock, "Once <b>", f" upon {after.clock}"))
+            out.write(_evaluated(after.step, after.clock))
             out.write(
                 CheckpointSaved(after.step, after.clock, f"checkpoints/tokens-{after.clock:015d}", False, 0.1)
             )
+
+
+def _evaluated(step: int, clock: int) -> Evaluated:
+    """Two tasks during training: a share, and a perplexity, of which less is better."""
+    return Evaluated(
+        step, clock, {"arc_easy": 0.25 + step / 1000, "wikitext": 90.0 - step}, {"arc_easy": 0.05, "wikitext": None},
+        {"arc_easy": "acc_norm", "wikitext": "word_perplexity"}, {"arc_easy": 0.25, "wikitext": None},
+        {"arc_easy": 60, "wikitext": 6}, 0.2,
+    )  # fmt: skip
+
+
+def calibration(seed: int = 0, items: int = 400) -> dict[str, Any]:
+    """What `evaluate --calibration` writes, of made-up log-likelihoods."""
+    random = np.random.default_rng(seed)
+    return calibrate(random.normal(-3, 1, (items, 4)), random.integers(0, 4, items), resamples=50).to_json()
+
+
+def context_law(floor: float = 2.0, length: int = 128, trained_length: int = 64) -> dict[str, Any]:
+    """What `evaluate --context-law` writes, of made-up losses."""
+    random = np.random.default_rng(1)
+    positions = np.arange(1, length + 1)
+    losses = floor + (positions / 20) ** -0.6 + random.normal(0, 0.3, (40, length))
+    measured = PositionLosses(losses.astype(np.float32), trained_length, 0.3)
+    return fit_context_law(measured, files=["folder/text.txt"], resamples=20).to_json()
 
 
 RESULTS: dict[str, Any] = {
@@ -209,6 +240,12 @@ def recipe() -> Recipe:
     return tiny_recipe()
 
 
+@pytest.fixture(scope="session")
+def everything() -> dict[str, Any]:
+    """Results with all that the report can show."""
+    return {**RESULTS, "calibration": {"mmlu": calibration()}, "context_law": context_law()}
+
+
 @pytest.fixture
 def results() -> dict[str, Any]:
     return RESULTS
@@ -232,6 +269,17 @@ def run(tmp_path: Path, finished_run: Path) -> Path:
 def other_run(tmp_path: Path) -> Path:
     """A run of the same name and another seed, stopped at three quarters, without results."""
     return write_run(tmp_path / "runs" / "second", tiny_recipe(seed=8), until=0.75, loss_at_end=2.5)
+
+
+@pytest.fixture(scope="session")
+def two_runs(
+    tmp_path_factory: pytest.TempPathFactory, finished_run: Path, everything: dict[str, Any]
+) -> tuple[Path, Path]:
+    """A finished run with all that can be measured, and one that was stopped; to be read only."""
+    folder = tmp_path_factory.mktemp("two")
+    shutil.copytree(finished_run, folder / "first")
+    write_json(folder / "first" / "results.json", everything)
+    return folder / "first", write_run(folder / "second", tiny_recipe(seed=8), until=0.75, loss_at_end=2.5)
 
 
 def write_export(folder: Path, recipe: Recipe, clock: int, *, custom_code: bool = True) -> Path:

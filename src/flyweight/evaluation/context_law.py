@@ -125,6 +125,11 @@ class ContextLaw:
         low, high = np.percentile([law.loss(t) for law in self.resampled], [tail, 100 - tail], axis=0)
         return low, high
 
+    def _band_of_bins(self) -> tuple[list[float], list[float]]:
+        """`band` where the bins are drawn: in the middle of each."""
+        low, high = self.band(np.array([one.middle for one in self.bins]))
+        return low.tolist(), high.tolist()
+
     def bits_per_byte(self, nats: float) -> float:
         """Nats for a token as bits for a byte of this text, under this tokenizer."""
         return nats * self.tokens_per_byte / math.log(2)
@@ -139,7 +144,15 @@ class ContextLaw:
             "residual_in_errors": self.residual_in_errors,
             "bits_per_byte": {"b": self.bits_per_byte(self.law.b)},
             **{key: value for key, value in asdict(self).items() if key not in ("law", "resampled", "bins")},
-            "bins": [{**one._asdict(), "bits_per_byte": self.bits_per_byte(one.loss)} for one in self.bins],
+            "bins": [
+                {
+                    **one._asdict(),
+                    "bits_per_byte": self.bits_per_byte(one.loss),
+                    "fitted_low": low,
+                    "fitted_high": high,
+                }
+                for one, low, high in zip(self.bins, *self._band_of_bins(), strict=True)
+            ],
         }
 
 

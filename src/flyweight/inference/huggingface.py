@@ -14,11 +14,8 @@ from torch import Tensor
 from flyweight.base import UserError, read_json
 from flyweight.corpus import TextTokenizer
 from flyweight.inference.caches import TransformersCache
-<<<<<<< HEAD
 from flyweight.inference.chat_format import ChatFormat
-=======
 from flyweight.inference.foreign import check_folder
->>>>>>> card
 from flyweight.inference.huggingface_probes import model_inputs, reads_out_apart, takes_trees
 from flyweight.inference.language_model import LanguageModel, Scored, score_in_parts, weights_fingerprint
 from flyweight.inference.precision import Precision, autocast

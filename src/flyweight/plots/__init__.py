@@ -7,9 +7,9 @@ from flyweight.plots.fits import Fitted, FittedPanel, fitted
 from flyweight.plots.output import to_png, to_svg_text, write_figure
 from flyweight.plots.pairs import pairs
 from flyweight.plots.panels import Panel, panel_figure, panel_grid
-from flyweight.plots.reliability import ReliabilityBin, reliability
+from flyweight.plots.reliability import ReliabilityBin, reliabilities, reliability
 from flyweight.plots.shares import Shares, stacked_shares
-from flyweight.plots.style import PALETTE, colors, format_clock, format_power
+from flyweight.plots.style import PALETTE, colors, figure_width, format_clock, format_power
 from flyweight.plots.sweeps import sweeps
 
 __all__ = [
@@ -26,12 +26,14 @@ __all__ = [
     "colors",
     "curves",
     "dots",
+    "figure_width",
     "fitted",
     "format_clock",
     "format_power",
     "pairs",
     "panel_figure",
     "panel_grid",
+    "reliabilities",
     "reliability",
     "stacked_shares",
     "sweeps",

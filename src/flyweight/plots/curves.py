@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from flyweight.plots.style import (
     PALETTE,
     colors,
+    colors_of,
     legend_below,
     legend_label,
     new_figure,
@@ -68,6 +69,9 @@ def curves(
     end: float | None = None,
     height: float = 2.7,
     reference: Sequence[tuple[str, float]] = (),
+    marks: Mapping[str, Sequence[float]] | None = None,
+    floor: float | None = None,
+    palette: Mapping[str, str] | None = None,
 ) -> Figure:
     """One or several lines over tokens.
 
@@ -78,27 +82,43 @@ def curves(
         log: a logarithmic value axis.
         end: where the token axis ends; where the data ends when left out.
         height: inches, without the legend.
-        reference: (label, value) of horizontal dotted lines, such as a yardstick or chance.
+        reference: (label, value) of horizontal dotted lines, such as a yardstick or chance; one whose label
+            begins with an underscore is not in the legend.
+        palette: colours of lines by their labels, so that a line has the same in several figures.
+        floor: what no value is below: the value axis does not go further down.
+        marks: by label, clocks at which something happened: short lines that stand on the token axis.
     """
     with styled():
         figure = new_figure(height)
         axes = figure.add_subplot()
-        draw_lines(axes, series)
+        draw_lines(axes, series, palette=palette)
         for label, value in reference:
             axes.axhline(value, linestyle=(0, (1, 2)), linewidth=1.1, color=PALETTE[-1], label=label)
+        for (label, clocks), color in zip(
+            (marks or {}).items(), colors(len(marks or {}) + 1)[1:], strict=True
+        ):
+            axes.vlines(
+                clocks, 0, 0.12, transform=axes.get_xaxis_transform(), color=color, linewidth=1.4, label=label
+            )
         axes.set_title(title)
         axes.set_ylabel(y_label)
         token_axis(axes, end)
         value_axis(axes, log=log)
+        if floor is not None and axes.get_ylim()[0] < floor:
+            axes.set_ylim(floor, max(axes.get_ylim()[1], floor + 1) if axes.dataLim.y1 <= floor else None)
         handles, labels = axes.get_legend_handles_labels()
         if len(labels) > 1:
             legend_below(figure, handles, labels)
         return figure
 
 
-def draw_lines(axes: Axes, series: Sequence[Series], width: float = 1.6) -> None:
+def draw_lines(
+    axes: Axes, series: Sequence[Series], width: float = 1.6, palette: Mapping[str, str] | None = None
+) -> None:
     """Draw the lines into `axes`; after a round of the palette the dashes change."""
-    for index, (item, color) in enumerate(zip(series, colors(len(series)), strict=True)):
+    for index, (item, color) in enumerate(
+        zip(series, colors_of([item.label for item in series], palette), strict=True)
+    ):
         line = axes.plot(
             item.x,
             item.y,

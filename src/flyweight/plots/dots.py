@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from flyweight.plots.style import INK, colors, legend_below, legend_label, new_figure, styled
+from flyweight.plots.style import INK, colors_of, legend_below, legend_label, new_figure, styled
 
 Interval = tuple[float, float, float]
 """A value and the two ends of its interval."""
@@ -21,6 +21,7 @@ def dots(
     mark_label: str = "",
     title: str = "",
     x_label: str = "",
+    palette: Mapping[str, str] | None = None,
 ) -> Figure:
     """A row a category and a dot with its interval a series; a missing value leaves a gap.
 
@@ -31,13 +32,16 @@ def dots(
         mark_label: what the marks are.
         title: over the axes.
         x_label: what the values are, with their unit.
+        palette: colours of series by their labels.
     """
     count = len(values)
     with styled():
         figure = new_figure(0.85 + len(categories) * (0.16 + 0.13 * count))
         axes = figure.add_subplot()
         step = 0.7 / max(1, count)
-        for index, ((label, row), color) in enumerate(zip(values.items(), colors(count), strict=True)):
+        for index, ((label, row), color) in enumerate(
+            zip(values.items(), colors_of(list(values), palette), strict=True)
+        ):
             shift = (index - (count - 1) / 2) * step
             places = [place + shift for place, value in enumerate(row) if value is not None]
             found = np.array([value for value in row if value is not None], np.float64).reshape(-1, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,7 @@ def fitted(
     x_written: Callable[[float], str] | None = None,
     log_x: bool = False,
     columns: int = 2,
+    palette: Mapping[str, str] | None = None,
 ) -> Figure:
     """Points with their curves, in panels that share a legend.
 
@@ -59,12 +60,13 @@ def fitted(
         x_written: how a place on the x axis is written; with `log_x` the ticks are the places of the points.
         log_x: a logarithmic x axis.
         columns: panels in a row.
+        palette: colours by labels.
     """
 
     def draw(axes: Axes, index: int) -> None:
         panel = panels[index]
         for place, one in enumerate(panel.fits):
-            _draw(axes, one, PALETTE[place % len(PALETTE)])
+            _draw(axes, one, (palette or {}).get(one.label, PALETTE[place % len(PALETTE)]))
         if panel.marked is not None:
             _mark(axes, *panel.marked)
         axes.set_title(panel.title)

@@ -35,7 +35,8 @@ def multiples(
     columns = min(columns, count)
     rows = math.ceil(count / columns)
     with styled():
-        figure = new_figure(height * rows + (0.3 if title else 0), WIDTH * (0.5 + 0.5 * columns))
+        width = None if columns == 1 else WIDTH * (0.5 + 0.5 * columns)
+        figure = new_figure(height * rows + (0.3 if title else 0), width)
         labelled: dict[str, object] = {}
         for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
             if index >= count:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import matplotlib
@@ -21,7 +22,9 @@ PALETTE = ("#3389d9", "#e28100", "#17b88e", "#74599a", "#5f42f8", "#99680a", "#4
 """Told apart under protanopia and deuteranopia, and seen both on white and on near black."""
 
 WIDTH = 5.2
-"""Inches of a figure. Small on purpose: text stays legible when a phone shows the figure 360 px wide."""
+"""Inches of a figure, where `figure_width` says nothing else."""
+
+_width: ContextVar[float] = ContextVar("width of figures", default=WIDTH)
 
 _STYLE: dict[str, Any] = {
     "font.family": "sans-serif",
@@ -69,9 +72,19 @@ def styled() -> Iterator[None]:
         yield
 
 
-def new_figure(height: float, width: float = WIDTH) -> Figure:
+@contextmanager
+def figure_width(inches: float) -> Iterator[None]:
+    """Figures of this block are so wide; a page that shows them small keeps their text legible by a small width."""
+    token = _width.set(inches)
+    try:
+        yield
+    finally:
+        _width.reset(token)
+
+
+def new_figure(height: float, width: float | None = None) -> Figure:
     """An empty figure of this size in inches, tied to no window and to no global state."""
-    figure = Figure(figsize=(width, height))
+    figure = Figure(figsize=(_width.get() if width is None else width, height))
     FigureCanvasAgg(figure)
     # In inches; with less, bold titles touch the edge.
     figure.set_layout_engine("constrained", w_pad=0.07, h_pad=0.07)
@@ -90,6 +103,13 @@ def colors(count: int) -> list[str]:
         shade, base = divmod(index, len(PALETTE))
         result.append(_shaded(PALETTE[base], shade))
     return result
+
+
+def colors_of(labels: Sequence[str], palette: Mapping[str, str] | None = None) -> list[str]:
+    """A colour for each label: that of `palette`, where it names one; else the next of `colors`."""
+    return [
+        (palette or {}).get(label, color) for label, color in zip(labels, colors(len(labels)), strict=True)
+    ]
 
 
 def _shaded(color: str, shade: int) -> str:

@@ -1,5 +1,6 @@
 """The recipe: one file that is the whole run, and timelines over the token clock."""
 
+from flyweight.recipe.evaluation import Benchmarks, Evaluation, Samples
 from flyweight.recipe.execution import Execution, Float8
 from flyweight.recipe.frozen import EXECUTION
 from flyweight.recipe.loading import (
@@ -14,9 +15,7 @@ from flyweight.recipe.loading import (
 )
 from flyweight.recipe.schema import (
     FORMAT_VERSION,
-    Benchmarks,
     Corpus,
-    Evaluation,
     EvaluationSet,
     Model,
     Parametrization,
@@ -49,6 +48,7 @@ __all__ = [
     "Proxy",
     "Ratio",
     "Recipe",
+    "Samples",
     "Source",
     "Timeline",
     "Tokenizer",

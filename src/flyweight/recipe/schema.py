@@ -11,11 +11,12 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from flyweight.recipe.evaluation import Evaluation
 from flyweight.recipe.execution import Execution
 from flyweight.recipe.frozen import EXECUTION, Frozen
 from flyweight.recipe.training import Training
 from flyweight.recipe.tunnel import Tunnel
-from flyweight.recipe.units import Bytes, Tokens, parse_tokens
+from flyweight.recipe.units import Bytes, parse_tokens
 
 FORMAT_VERSION = 1
 
@@ -208,34 +209,6 @@ class Corpus(Frozen):
     """Share of each source's documents that no training ever sees, split off first."""
     held_out_limit: Bytes = 50_000_000
     """Of each source, hold out at most this much text: a smaller share of all its documents."""
-
-
-class Benchmarks(Frozen):
-    """Tasks that are measured during training, on a part of their items."""
-
-    tasks: tuple[str, ...] = ()
-    """Names as `flyweight evaluate --tasks` takes them, such as `hellaswag` or `gsm8k@8`."""
-    items: int = Field(default=200, ge=1)
-    """At most this many items of each subset."""
-    every: Tokens = 0
-    """Measure after this many tokens; 0: only at the end."""
-    data: str | None = None
-    """Folder with local files; the hub when left out."""
-
-
-class Evaluation(Frozen):
-    """What is measured, and when."""
-
-    every: Tokens = Field(default=0, json_schema_extra=EXECUTION)
-    """Validate after this many tokens; 0: only at the end."""
-    tokens: Tokens = Field(default=200_000, json_schema_extra=EXECUTION)
-    """Held-out tokens of each source in a validation during training."""
-    final_tokens: Tokens = Field(default=0, json_schema_extra=EXECUTION)
-    """Held-out tokens of each source in the last validation; 0: all."""
-    tasks: tuple[str, ...] = Field(default=("arithmark-gen",), json_schema_extra=EXECUTION)
-    """Tasks that `flyweight evaluate` runs on a checkpoint of this recipe when it is given none."""
-    benchmarks: Benchmarks = Field(default=Benchmarks(), json_schema_extra=EXECUTION)
-    """Tasks that are measured during training."""
 
 
 class Recipe(Frozen):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from flyweight import __version__
 from flyweight.base import UserError, atomic_write
-from flyweight.planning import plan_recipe
-from flyweight.report import figures
-from flyweight.report.markup import Html, h, section, table
-from flyweight.report.results import measurements
+from flyweight.plots import figure_width
+from flyweight.report.comparison import common_parts
+from flyweight.report.markup import Html, contents, h, sections
+from flyweight.report.names import titles_of
 from flyweight.report.run import RunRecord, read_run
-from flyweight.report.sections import headline, run_sections
+from flyweight.report.sections import run_parts
 from flyweight.report.style import CSS
+
+WIDTH = 4.2
+"""Inches of a figure: drawn 360 px wide, on a phone or three in a row, its text is still about 10 px high."""
 
 
 def write_report(runs: Sequence[Path], out: Path) -> None:
@@ -37,52 +41,57 @@ def render_page(runs: Sequence[RunRecord]) -> str:
     head = h(
         "head",
         Html('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        Html('<link rel="icon" href="data:,">'),  # else a browser asks the server for one
         h("title", f"{title} - Flyweight"),
         h("style", Html(CSS)),
     )
-    body = h("body", _one(runs[0]) if len(runs) == 1 else _several(runs), _foot())
+    with figure_width(WIDTH):
+        body = h("body", _one(runs[0]) if len(runs) == 1 else _several(runs), _foot())
     return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
 
 
 def _one(run: RunRecord) -> Html:
-    return h("main", h("header", h("h1", run.name), _introduction(run)), run_sections(run))
+    tiles, parts = run_parts(run)
+    return h(
+        "main", h("header", h("h1", run.name), _introduction(run)), tiles, contents(parts), sections(parts)
+    )
 
 
 def _several(runs: Sequence[RunRecord]) -> Html:
-    titles = [figures.title_of(run, runs) for run in runs]
+    titles, common = titles_of(runs), common_parts(runs)
     articles = [
-        h("article", h("header", h("h1", title), _introduction(run)), run_sections(run))
-        for title, run in zip(titles, runs, strict=True)
+        _article(run, title, f"run-{place}")
+        for place, (run, title) in enumerate(zip(runs, titles, strict=True))
     ]
+    more = [(title, f"run-{place}") for place, title in enumerate(titles)]
     return h(
         "main",
         h("h1", f"{len(runs)} runs side by side"),
-        section("In numbers", _comparison(runs, titles)),
-        section("Training", figures.grid(figures.training_figures(runs))),
+        contents(common, more=more),
+        sections(common),
         articles,
     )
 
 
+def _article(run: RunRecord, title: str, name: str) -> Html:
+    """One of several runs, under headings one level lower."""
+    tiles, parts = run_parts(run)
+    prefix = f"{name}-"
+    head = h("header", h("h2", title, id=name), _introduction(run))
+    inside = [_own_names(section, prefix) for section in sections(parts, level=3, prefix=prefix)]
+    return h("article", head, tiles, contents(parts, prefix=prefix), inside)
+
+
+def _own_names(section: Html, prefix: str) -> Html:
+    """Drawings that are the same in two runs, such as their plans, define the same names: each gets its own."""
+    return Html(re.sub(r'(\bid="|url\(#|href="#)(f[0-9a-f]{8}-)', rf"\1{prefix}\2", section))
+
+
 def _introduction(run: RunRecord) -> list[Html]:
-    state = "" if run.state == "finished" else f"This run is not finished: {run.state}."
-    return [
-        h("p", line, class_="quiet") for line in (run.recipe.description, run.hardware or "", state) if line
-    ]
-
-
-def _comparison(runs: Sequence[RunRecord], titles: Sequence[str]) -> Html:
-    """One row a number, one column a run; a number that a run does not have leaves its cell empty."""
-    columns = []
-    for run in runs:
-        column = dict(headline(run, plan_recipe(run.recipe)))
-        column |= {f"bits per byte, {source}": f"{bits:.3f}" for source, bits in run.bits_per_byte.items()}
-        for row in measurements(run.results):
-            if not row.grouped:
-                name = " ".join([row.task, *row.part, row.metric])
-                column[name] = " ".join(filter(None, [row.text(), row.stderr_text()]))
-        columns.append(column)
-    labels = dict.fromkeys(label for column in columns for label in column)
-    return table(["", *titles], [[label, *(column.get(label, "") for column in columns)] for label in labels])
+    lines = [h("p", line, class_="quiet") for line in (run.recipe.description, run.hardware or "") if line]
+    if run.state == "finished":
+        return lines
+    return [*lines, h("p", f"This run is not finished: {run.state}.", class_="warning")]
 
 
 def _foot() -> Html:

@@ -91,7 +91,7 @@ class RunRecord:
     @property
     def share_of_peak(self) -> float | None:
         """The median over the log lines that know the device's peak."""
-        known = [step["share_of_peak"] for step in self.steps if step["share_of_peak"] is not None]
+        known = [step["share_of_peak"] for step in self.steps if step.get("share_of_peak") is not None]
         return statistics.median(known) if known else None
 
     @property
@@ -103,7 +103,7 @@ class RunRecord:
     def versions(self) -> dict[str, str]:
         """Versions of the last attempt."""
         starts = self.of("run_started")
-        return starts[-1]["versions"] if starts else {}
+        return starts[-1].get("versions", {}) if starts else {}
 
     @property
     def bits_per_byte(self) -> dict[str, float]:

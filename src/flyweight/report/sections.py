@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import io
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ruamel.yaml import YAML
 
@@ -13,32 +11,36 @@ from flyweight.planning import Plan, plan_recipe
 from flyweight.planning.rendering import format_duration
 from flyweight.recipe import Recipe, format_bytes, format_tokens
 from flyweight.report import figures
-from flyweight.report.markup import Html, h, pairs, section, table
-from flyweight.report.results import Measurement, bits_per_byte_rows, measurements
+from flyweight.report.calibration import calibration_of
+from flyweight.report.context import context_of
+from flyweight.report.markup import Html, Part, beside, folded, grid, h, pairs, table
+from flyweight.report.on_the_way import on_the_way
+from flyweight.report.record import faults_of, notices_of, record_of
 from flyweight.report.run import RunRecord
-from flyweight.report.spending import caveat, energy_rows, time_rows
+from flyweight.report.samples import samples_of
+from flyweight.report.scores import MANY_ROWS, results_of
+from flyweight.report.spending import spending_of
 
-MANY_ROWS = 12
-"""A group with more rows than this is folded away."""
 
-
-def run_sections(run: RunRecord) -> list[Html]:
-    """Everything about one run, section by section; what is not on record has none."""
+def run_parts(run: RunRecord) -> tuple[Html, list[Part]]:
+    """The numbers that come first, and everything else about one run; what is not on record has no content."""
     plan = plan_recipe(run.recipe, run.corpus_tokens or None, realised=run.realised)
-    return [
-        h("div", [_tile(*item) for item in headline(run, plan)], class_="tiles"),
-        section("Training", figures.grid(figures.training_figures([run]))),
-        section("Where the time went", *_spending(run)),
-        section("Results", *_results(run)),
-        section("Data", figures.grid([figures.mixture_svg(run)]), *_sources(run, plan)),
-        section("Plan", _cost(plan), figures.grid(figures.timeline_figures(run), small=True)),
-        section("Samples", *_samples(run)),
-        section("Faults", _faults(run)),
-        section("Notices", _notices(run)),
-        section("Record", *_record(run)),
-        section(
-            "Recipe",
-            h("details", h("summary", "Every value, with defaults"), h("pre", recipe_yaml(run.recipe))),
+    tiles = h("div", [_tile(*item) for item in headline(run, plan)], class_="tiles")
+    return tiles, [
+        Part.of("Training", grid(figures.training_figures([run]))),
+        Part.of("Tasks during training", *on_the_way([run])),
+        Part.of("Results", *results_of(run)),
+        Part.of("Calibration", *calibration_of([run])),
+        Part.of("Law of context", *context_of([run])),
+        Part.of("Samples", *samples_of(run)),
+        Part.of("Faults", faults_of(run)),
+        Part.of("Where the time went", *spending_of(run)),
+        Part.of("Data", beside(figures.mixture_svg(run), *_sources(run, plan))),
+        Part.of("Plan", _cost(plan), grid(figures.timeline_figures(run), small=True)),
+        Part.of("Notices", notices_of(run)),
+        Part.of("Record", *record_of(run)),
+        Part.of(
+            "Recipe", folded("Every value, with defaults", h("pre", recipe_yaml(run.recipe), tabindex="0"))
         ),
     ]
 
@@ -47,9 +49,12 @@ def headline(run: RunRecord, plan: Plan) -> list[tuple[str, str]]:
     """The numbers that come first: (label, value)."""
     rows = [("parameters", format_tokens(plan.parameters["total"]))]
     if run.steps:
-        rows.append(("tokens trained on", format_tokens(run.clock)))
+        loss = figures.number(run.steps[-1]["loss"])
+        planned = run.recipe.training.tokens
+        share = "" if run.clock >= planned else f" ({run.clock / planned:.0%} of {format_tokens(planned)})"
+        rows.append(("tokens trained on", format_tokens(run.clock) + share))
         rows.append(("steps", f"{run.steps[-1]['step']:,}"))
-        rows.append(("training loss at the end", f"{run.steps[-1]['loss']:.3f}"))
+        rows.append(("training loss at the end", "not a number" if loss is None else f"{loss:.3f}"))
     if bits := run.bits_per_byte:
         label = "bits per byte, held-out" + (f", mean of {len(bits)} sources" if len(bits) > 1 else "")
         rows.append((label, f"{sum(bits.values()) / len(bits):.3f}"))
@@ -59,75 +64,13 @@ def headline(run: RunRecord, plan: Plan) -> list[tuple[str, str]]:
         rows.append(("share of peak, median", f"{run.share_of_peak:.0%}"))
     if run.training_seconds is not None:
         rows.append(("training time", format_duration(run.training_seconds)))
+    if faults := len(run.of("step_skipped")) + len(run.of("rolled_back")):
+        rows.append(("steps skipped, or gone back", f"{faults:,}"))
     return rows
 
 
 def _tile(label: str, value: str) -> Html:
     return h("div", h("b", value), h("span", label), class_="tile")
-
-
-def _spending(run: RunRecord) -> list[Html]:
-    rows = time_rows(run.spent) if run.spent is not None else []
-    if run.spent is None or not rows:
-        return []
-    missing, energy = caveat(run.spent), energy_rows(run.spent)
-    return [
-        table(["", "time", "share"], rows),
-        *([h("p", missing, class_="quiet")] if missing else []),
-        *([pairs(energy)] if energy else []),
-    ]
-
-
-def _results(run: RunRecord) -> list[Html]:
-    rows = measurements(run.results)
-    drawn = [item for item in (figures.bits_bars(run), figures.task_bars(rows)) if item]
-    parts = [_bits_table(run), figures.grid(drawn)]
-    for task, group in itertools.groupby(rows, key=lambda row: row.task):
-        parts += [h("h3", task), *_task_tables(list(group))]
-    return parts
-
-
-def _bits_table(run: RunRecord) -> Html:
-    rows = bits_per_byte_rows(run.results, run.bits_per_byte)
-    sources = list(dict.fromkeys(source for row in rows.values() for source in row))
-    if not sources:
-        return Html()
-    return table(
-        ["", *sources],
-        [[label, *(f"{row[s]:.3f}" if s in row else "" for s in sources)] for label, row in rows.items()],
-        "Bits per byte on held-out text; less is better",
-    )
-
-
-def _task_tables(rows: Sequence[Measurement]) -> list[Html]:
-    """The whole task and its parts as one table; long groups folded away under it."""
-    groups: dict[tuple[str, ...], list[Measurement]] = {}
-    for row in rows:
-        key = (*row.part[:-1], row.part[-1].split(" ")[0]) if row.grouped else ()
-        groups.setdefault(key, []).append(row)
-    short = [
-        row for group in groups.values() if len(group) <= MANY_ROWS or not group[0].grouped for row in group
-    ]
-    order = {id(row): index for index, row in enumerate(rows)}
-    parts = [_measurement_table(sorted(short, key=lambda row: order[id(row)]))] if short else []
-    for key, group in groups.items():
-        if group[0].grouped and len(group) > MANY_ROWS:
-            summary = h("summary", f"{' '.join([*key[:-1], 'by', key[-1]])} ({len(group)} rows)")
-            parts.append(h("details", summary, _measurement_table(group)))
-    return parts
-
-
-def _measurement_table(rows: Sequence[Measurement]) -> Html:
-    columns = [
-        ("", [row.label for row in rows]),
-        ("metric", [row.metric for row in rows]),
-        ("value", [row.text() for row in rows]),
-        ("standard error", [row.stderr_text() for row in rows]),
-        ("chance", [row.chance_text() for row in rows]),
-        ("items", ["" if row.n is None else f"{row.n:,}" for row in rows]),
-    ]
-    kept = [(name, cells) for name, cells in columns if any(cells)]
-    return table([name for name, _ in kept], zip(*(cells for _, cells in kept), strict=True))
 
 
 def source_rows(run: RunRecord, plan: Plan) -> tuple[list[str], list[list[str]]]:
@@ -172,7 +115,11 @@ def _sources(run: RunRecord, plan: Plan) -> list[Html]:
         told = f"Text needed to read nothing twice, at an assumed {plan.assumed_bytes_per_token:.1f} bytes a token."
         parts.append(h("p", told, class_="quiet"))
     warnings = [h("p", f"Warning: {warning}.", class_="warning") for warning in plan.warnings]
-    return [table(header, rows), *parts, *warnings]
+    words = {column for column, name in enumerate(header) if name == "licence"}
+    shown = table(header, rows, words=words, name="Sources")
+    if len(rows) > MANY_ROWS:
+        shown = folded(f"{len(rows)} sources", shown)
+    return [shown, *parts, *warnings]
 
 
 def _cost(plan: Plan) -> Html:
@@ -192,115 +139,6 @@ def _cost(plan: Plan) -> Html:
         ("exports as", plan.export_class),
     ]  # fmt: skip
     return pairs(rows)
-
-
-def _samples(run: RunRecord) -> list[Html]:
-    parts = []
-    sample = run.results.get("sample")
-    if isinstance(sample, dict) and sample.get("text"):
-        origin = sample.get("model")
-        parts.append(
-            _sample(f"{origin}" if origin else "after training", sample.get("prompt", ""), sample["text"])
-        )
-    newest = run.of("sampled")[::-1]
-    parts += [
-        _sample(f"at {format_tokens(event['clock'])} tokens", event["prompt"], event["text"])
-        for event in newest
-    ]
-    if len(parts) > 4:
-        folded = h("details", h("summary", f"{len(parts) - 3} earlier ones"), parts[3:])
-        return [*parts[:3], folded]
-    return parts
-
-
-def _sample(title: str, prompt: str, text: str) -> Html:
-    return h("div", h("h3", title), h("blockquote", h("em", prompt) if prompt else Html(), text))
-
-
-def _notices(run: RunRecord) -> Html:
-    messages = list(dict.fromkeys(event["message"] for event in run.of("notice")))
-    return h("ul", [h("li", message) for message in messages]) if messages else Html()
-
-
-def _faults(run: RunRecord) -> Html:
-    """Loss spikes, skipped steps and returns to a checkpoint, oldest first; nothing where none is on record."""
-    kinds = {"loss_spike": "loss spike", "step_skipped": "step skipped", "rolled_back": "went back"}
-    rows = []
-    for event in run.events:
-        if event["kind"] not in kinds:
-            continue
-        why = (
-            event.get("reason")
-            or f"{event['deviation']:.1f} robust standard deviations above the steps before"
-        )
-        passed = f"{event['end'] - event['first']:,}" if "end" in event else ""
-        clock = f"{event['clock']:,}" + (f" from {event['failed_at']:,}" if "failed_at" in event else "")
-        rows.append([kinds[event["kind"]], clock, passed, why])
-    if not rows:
-        return Html()
-    head, tail = rows[:MANY_ROWS], rows[MANY_ROWS:]
-    columns = ["what", "clock", "sequences passed over", "why"]
-    more = h("details", h("summary", f"{len(tail)} more"), table(columns, tail)) if tail else Html()
-    return h("div", table(columns, head), more)
-
-
-def _record(run: RunRecord) -> list[Html]:
-    rows = [("state", run.state)]
-    rows += [
-        (key.replace("_", " "), _plain(key, value))
-        for key, value in run.execution.items()
-        if value is not None
-    ]
-    rows += list(run.versions.items())
-    parts = [pairs(rows)]
-    starts = run.of("run_started")
-    if starts:
-        parts.append(
-            table(
-                ["attempt", "began", "from"],
-                [
-                    [event["attempt"], _when(event["time"]), _origin(event["resumed_from"])]
-                    for event in starts
-                ],
-            )
-        )
-    if saved := run.of("checkpoint_saved"):
-        rows_saved = [
-            [event["path"], format_tokens(event["clock"]), "milestone" if event["milestone"] else ""]
-            for event in saved
-        ]
-        parts.append(h("details", h("summary", f"{len(saved)} checkpoints written"),
-                       table(["checkpoint", "tokens", ""], rows_saved)))  # fmt: skip
-    if run.export:
-        parts += [h("h3", "Export"), pairs(_export_rows(run))]
-    return parts
-
-
-def _export_rows(run: RunRecord) -> list[tuple[str, str]]:
-    checks = run.export.get("checks")
-    rows = [
-        (key.replace("_", " "), str(run.export[key])) for key in ("model_class", "dtype") if key in run.export
-    ]
-    if isinstance(checks, dict):
-        single = [(key, value) for key, value in checks.items() if isinstance(value, str | int | float)]
-        rows += [(key.replace("_", " "), _plain(key, value)) for key, value in single]
-    return rows
-
-
-def _plain(key: str, value: object) -> str:
-    if key == "peak_flops" and isinstance(value, int | float):
-        return f"{value:.3g} FLOP/s"
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _origin(resumed_from: int | None) -> str:
-    return "the beginning" if resumed_from is None else f"{format_tokens(resumed_from)} tokens"
-
-
-def _when(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def recipe_yaml(recipe: Recipe) -> str:

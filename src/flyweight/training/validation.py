@@ -1,4 +1,4 @@
-"""What a run measures about its model on the way: bits per byte on held-out text, and a sample of its writing."""
+"""What a run measures about its model on the way: bits per byte on held-out text, and samples of its writing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from flyweight.evaluation import BitsPerByte, bits_per_byte
 from flyweight.events import Sampled, Validated
 from flyweight.inference import DecoderModel, Precision, generate
 from flyweight.model import Decoder, KVCache
-from flyweight.training.parallel import ALONE, Ranks
+from flyweight.training.parallel import Ranks
 from flyweight.training.tiers import uncompiled
 
 if TYPE_CHECKING:
     from flyweight.training.loop import Trainer
+
+_TOP_P = 0.95
 
 
 def validate(trainer: Trainer, full: bool = False) -> dict[str, BitsPerByte]:
@@ -41,12 +43,9 @@ def validate(trainer: Trainer, full: bool = False) -> dict[str, BitsPerByte]:
         )
     )
     if trainer.step.step:
-        seed, clock = trainer.recipe.seed, trainer.step.clock
-        with trainer.objective.gathered():
-            text = write_sample(
-                trainer.decoder, trainer.corpus, precision, length, seed, clock, trainer.ranks
-            )
-        trainer.sinks.emit(Sampled(trainer.step.clock, "", text))
+        for prompt in evaluation.samples.prompts:
+            with trainer.objective.gathered():
+                trainer.sinks.emit(_written(trainer, prompt))
     trainer.accounts.validation_seconds += time.perf_counter() - begin
     return results
 
@@ -60,20 +59,26 @@ def measure_held_out(
         return {name: bits_per_byte(model, held_out, limit) for name, held_out in corpus.held_out.items()}
 
 
-def write_sample(
-    decoder: Decoder,
-    corpus: OpenCorpus,
-    precision: Precision,
-    length: int,
-    seed: int,
-    clock: int,
-    ranks: Ranks = ALONE,
-) -> str:
-    """A little text that the model writes from nothing; the same for the same weights, seed and clock."""
-    with evaluated(decoder):
-        model = _AgreedModel(ranks, decoder, corpus.tokenizer, precision, max_length=length)
-        seed = derive_seed(seed, "sample", clock)
-        return generate(model, "", max_new_tokens=64, temperature=0.8, top_p=0.95, seed=seed)
+def _written(trainer: Trainer, prompt: str) -> Sampled:
+    """A little text that the model writes after `prompt`; the same for the same weights, seed and clock."""
+    samples, clock = trainer.recipe.evaluation.samples, trainer.step.clock
+    with evaluated(trainer.decoder):
+        model = _AgreedModel(
+            trainer.ranks,
+            trainer.decoder,
+            trainer.corpus.tokenizer,
+            trainer.plan.precision,
+            max_length=trainer.step.sequence_length,
+        )
+        text = generate(
+            model,
+            prompt,
+            max_new_tokens=samples.tokens,
+            temperature=samples.temperature,
+            top_p=_TOP_P,
+            seed=derive_seed(trainer.recipe.seed, "sample", clock),
+        )
+    return Sampled(clock, prompt, text)
 
 
 class _AgreedModel(DecoderModel):

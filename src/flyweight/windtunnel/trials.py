@@ -14,7 +14,7 @@ from flyweight.curriculum import Schedule
 from flyweight.evaluation.comparison import is_lower_better
 from flyweight.events import read_events, run_spent
 from flyweight.inference import layout
-from flyweight.recipe import Benchmarks, Recipe, identity_hash
+from flyweight.recipe import Benchmarks, Recipe, Samples, identity_hash
 from flyweight.training import Diverged, train
 
 OUTCOME_FILE = "outcome.json"
@@ -220,9 +220,12 @@ def _validations(folder: Path) -> list[dict]:
 
 
 def _watched(recipe: Recipe, rungs: int, goal: Goal) -> Recipe:
-    """The recipe with a validation at each rung, and at its end the tasks of the goal instead of its own."""
+    """The recipe with a validation at each rung, and at its end the tasks of the goal instead of its own; it writes
+    nothing, since nobody reads what a trial writes."""
     every = -(-recipe.training.tokens // rungs) if rungs > 1 else 0
-    evaluation = recipe.evaluation.model_copy(update={"every": every, "benchmarks": goal.benchmarks})
+    evaluation = recipe.evaluation.model_copy(
+        update={"every": every, "benchmarks": goal.benchmarks, "samples": Samples(prompts=())}
+    )
     return recipe.model_copy(update={"evaluation": evaluation})
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from flyweight.base import UserError
 from flyweight.evaluation.harness.catalogue import BENCHMARKS
-from flyweight.evaluation.harness.loading import load_benchmark, quick_and_quiet
+from flyweight.evaluation.harness.loading import bootstrap_stderr, load_benchmark, quick_and_quiet
 from flyweight.evaluation.harness.local_data import LocalData
 from flyweight.evaluation.harness.run import run_benchmark
 from flyweight.evaluation.tasks.task import TaskInput
@@ -47,6 +47,25 @@ def test_the_same_likelihoods_and_metrics(
         assert ours == pytest.approx(theirs, abs=1e-3)
     for metric, value in found.metrics.items():
         assert value.value == pytest.approx(expected["results"][name][f"{metric},none"], rel=1e-4)
+
+
+def test_standard_errors_are_bootstrapped_as_lm_eval_does_without_forking(
+    llama_folder: Path, benchmarks_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A fork of a process with threads may stand still for ever, and a training run with it."""
+    from lm_eval.api.metrics import bootstrap_stderr as theirs
+    from lm_eval.api.metrics import perplexity
+
+    def forks(*_: Any, **__: Any) -> None:
+        raise AssertionError("a process was forked")
+
+    monkeypatch.setattr("multiprocessing.Pool", forks)
+    model = load_model(llama_folder, "cpu")
+    found = run_benchmark("lambada_openai", TaskInput(model, benchmarks_folder, None, 0, None, None))
+    assert found.metrics["perplexity"].stderr is not None
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
+    for items, iters in (([-1.0, -2.5, -0.3, -4.0], 40), ([-1.0, -2.0], 2500)):
+        assert bootstrap_stderr(perplexity, items, iters) == theirs(perplexity, items, iters)
 
 
 def test_the_same_text_and_the_same_examples(reference: Any, llama_folder: Path, benchmarks_folder: Path):

@@ -7,7 +7,8 @@ import difflib
 import functools
 import logging
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +192,12 @@ FEWSHOT_SEED = 1234
 
 @contextlib.contextmanager
 def quick_and_quiet() -> Iterator[None]:
-    """lm-eval with every template compiled once, and without its bars."""
+    """lm-eval with every template compiled once, without its bars, and without processes of its own.
+
+    Its bootstrap forks a pool. A child of a process with threads, such as torch's, may inherit a lock that nobody
+    opens any more: a training run that measured a perplexity on its way stood still for ever.
+    """
+    import lm_eval.api.metrics
     import lm_eval.api.task
     from lm_eval import utils
 
@@ -202,13 +208,31 @@ def quick_and_quiet() -> Iterator[None]:
         template.globals = dict(template.globals)
         return template
 
-    render, bar = utils.apply_template, lm_eval.api.task.tqdm
+    render, bar, bootstrap = utils.apply_template, lm_eval.api.task.tqdm, lm_eval.api.metrics.bootstrap_stderr
     utils.apply_template = lambda template, doc: compiled(template).render(**doc)
     lm_eval.api.task.tqdm = _no_bar  # type: ignore[assignment]
+    lm_eval.api.metrics.bootstrap_stderr = bootstrap_stderr
     try:
         yield
     finally:
         utils.apply_template, lm_eval.api.task.tqdm = render, bar
+        lm_eval.api.metrics.bootstrap_stderr = bootstrap
+
+
+def bootstrap_stderr(statistic: Callable[[Sequence[Any]], float], items: Sequence[Any], iters: int) -> float:
+    """lm-eval's `bootstrap_stderr`, the same draws and the same result, in this process."""
+    from lm_eval.api.metrics import sample_stddev
+
+    size = min(_BOOTSTRAP_CHUNK, iters)
+    values = []
+    for chunk in range(iters // size):
+        drawn = random.Random(chunk)
+        values += [statistic(drawn.choices(items, k=len(items))) for _ in range(size)]
+    return sample_stddev(values)
+
+
+_BOOTSTRAP_CHUNK = 1_000
+"""Draws of one seed, in lm-eval."""
 
 
 def _no_bar(items: Any, *_: Any, **__: Any) -> Any:

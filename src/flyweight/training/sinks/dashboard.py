@@ -50,7 +50,7 @@ class Dashboard:
         elif isinstance(event, CheckpointSaved):
             self._saved = event.path
         elif isinstance(event, Sampled):
-            self._sample = event.text
+            self._sample = event.prompt + event.text
         elif fault := fault_line(event):
             self._live.console.print(f"[red]{escape(fault)}[/]", highlight=False)
         elif isinstance(event, RunFinished):

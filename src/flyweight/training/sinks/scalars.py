@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flyweight.events import Evaluated, Event, StepDone, Validated
+from flyweight.events import Evaluated, Event, Sampled, StepDone, Validated
 
 
 def scalars(event: Event) -> dict[str, float]:
@@ -17,6 +17,12 @@ def scalars(event: Event) -> dict[str, float]:
     if isinstance(event, Evaluated):
         return {f"tasks/{name}": value for name, value in event.scores.items()}
     return {}
+
+
+def sample(event: Sampled) -> tuple[str, str]:
+    """(name, text) of a sample: trackers keep one text by name and clock, so that every prompt has its own name."""
+    name = f"sample: {event.prompt[:40]}" if event.prompt else "sample"
+    return name, event.prompt + event.text
 
 
 def _of_step(event: StepDone) -> dict[str, float]:

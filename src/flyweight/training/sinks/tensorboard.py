@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flyweight.events import Event, RolledBack, Sampled
-from flyweight.training.sinks.scalars import scalars
+from flyweight.training.sinks.scalars import sample, scalars
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -38,7 +38,7 @@ class TensorBoard:
             self._writer.close()
             self._writer = type(self._writer)(self._writer.log_dir, purge_step=event.clock + 1)
         elif isinstance(event, Sampled):
-            self._writer.add_text("sample", event.text, event.clock)
+            self._writer.add_text(*sample(event), event.clock)
 
     def close(self) -> None:
         """See `Sink`."""

@@ -18,7 +18,7 @@ from typing import Any
 from flyweight.base import UserError, read_json, write_json
 from flyweight.events import Event, Sampled
 from flyweight.recipe import Recipe
-from flyweight.training.sinks.scalars import scalars
+from flyweight.training.sinks.scalars import sample, scalars
 
 IDENTITY_FILE = "trackers.json"
 """In the run's folder: what the trackers call the run."""
@@ -112,7 +112,8 @@ class Trackio:
         if values := scalars(event):
             self._run.log(values, step=event.clock)  # type: ignore[attr-defined]  # "step" is no key of its values
         elif isinstance(event, Sampled):
-            self._run.log({"sample": event.text}, step=event.clock)
+            name, text = sample(event)
+            self._run.log({name: text}, step=event.clock)
 
     def close(self) -> None:
         """See `Sink`."""
@@ -159,7 +160,8 @@ class WeightsAndBiases:
         if values := scalars(event):
             self._run.log({**values, "clock": event.clock})  # type: ignore[attr-defined]
         elif isinstance(event, Sampled):
-            self._run.log({"sample": event.text, "clock": event.clock})
+            name, text = sample(event)
+            self._run.log({name: text, "clock": event.clock})
 
     def close(self) -> None:
         """See `Sink`."""
