@@ -137,7 +137,9 @@ def peer(checkpoint: str, model: LanguageModel, folder: Path) -> HFLM:
         return HFLM(pretrained=model.model, tokenizer=tokenizer, **options)
     from flyweight.release import export
 
-    return HFLM(pretrained=str(export(checkpoint, folder).folder), trust_remote_code=True, **options)
+    # Ours reads no further than training did, which can be less than the configuration allows.
+    options |= {"max_length": model.max_length, "trust_remote_code": True}
+    return HFLM(pretrained=str(export(checkpoint, folder).folder), **options)
 
 
 def arguments(about: str | None, tasks: Sequence[str]) -> argparse.ArgumentParser:
