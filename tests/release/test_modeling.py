@@ -102,6 +102,42 @@ def test_generation_with_a_cache_equals_generation_without(exported) -> None:
     assert torch.equal(cached, static)
 
 
+@pytest.mark.slow
+@torch.no_grad()
+def test_compiled_in_one_graph_it_computes_the_same(exported) -> None:
+    model, tokens = load(exported), some_tokens()
+    expected = model(input_ids=tokens, use_cache=False).logits
+    compiled = torch.compile(model, fullgraph=True)
+    assert (compiled(input_ids=tokens, use_cache=False).logits - expected).abs().max() < 1e-4
+    longer = some_tokens(length=55)
+    reference = model(input_ids=longer, use_cache=False).logits
+    assert (compiled(input_ids=longer, use_cache=False).logits - reference).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_every_sampling_option_of_the_cards_is_taken(exported, tokenizer) -> None:
+    """The calls of their usage snippets: what the tokenizer gives goes into `generate` as it is."""
+    model = load(exported)
+    loaded = AutoTokenizer.from_pretrained(exported.folder, trust_remote_code=exported.expected.custom_code)
+    inputs = loaded("The future of", return_tensors="pt", add_special_tokens=True)
+    torch.manual_seed(0)
+    output = model.generate(
+        **inputs,
+        max_new_tokens=40,
+        do_sample=True,
+        temperature=0.8,
+        top_p=0.95,
+        top_k=40,
+        repetition_penalty=1.2,
+        no_repeat_ngram_size=3,
+        pad_token_id=loaded.eos_token_id,
+    )
+    written = output[0].tolist()
+    triples = list(zip(written, written[1:], written[2:], strict=False))
+    assert len(triples) == len(set(triples))
+    assert loaded.decode(output[0], skip_special_tokens=True).startswith("The future of")
+
+
 @torch.no_grad()
 def test_a_prompt_may_come_in_pieces(exported) -> None:
     model, tokens = load(exported), some_tokens()
