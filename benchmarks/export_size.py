@@ -4,16 +4,17 @@
 
 The weights are random: what an export takes does not depend on them. Memory is the resident set of the process that
 exports and of the fresh one that loads the result, with everything they import; beside it stands what a process holds
-that has only imported the libraries.
+that has only imported the libraries. Linux only: it reads /proc.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,30 @@ from flyweight.recipe import load_recipe
 from flyweight.training.run import versions
 
 KINDS = [("hf", "float32"), ("hf", "bfloat16"), ("gguf", "f32"), ("gguf", "f16"), ("gguf", "q8_0")]
-_UNIT = 1024 if sys.platform != "darwin" else 1
-"""Bytes of a unit of `ru_maxrss`."""
+
+
+def peak_mb(process: str) -> int:
+    """The most that a process has held; 0 where it is gone. (`getrusage` would count what a child's parent held.)"""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return round(int(found[1]) * 1024 / 1e6) if found else 0
+
+
+class Children(threading.Thread):
+    """Looks at the processes that this one starts, until it is told to stop."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak, self.stopped = 0, threading.Event()
+
+    def run(self) -> None:
+        while not self.stopped.wait(0.02):
+            for task in Path("/proc/self/task").iterdir():
+                for child in (task / "children").read_text().split():
+                    self.peak = max(self.peak, peak_mb(child))
 
 
 def write_checkpoint(name: str, folder: Path) -> int:
@@ -51,6 +74,8 @@ def in_this_process(what: str, kind: str, checkpoint: Path, out: Path) -> dict[s
     from flyweight.inference import load_decoder  # noqa: F401
     from flyweight.release import export, export_gguf
 
+    children = Children()
+    children.start()
     started = time.perf_counter()
     found: dict[str, Any] = {}
     if what == "hf":
@@ -61,11 +86,9 @@ def in_this_process(what: str, kind: str, checkpoint: Path, out: Path) -> dict[s
         found["checked by llama.cpp"] = made.checks is not None
         if made.checks is not None:
             found["largest difference"] = made.checks.maximum_difference
-    peaks = {"exporting": resource.RUSAGE_SELF, "loading back": resource.RUSAGE_CHILDREN}
     found["seconds"] = round(time.perf_counter() - started, 1)
-    found["peak MB"] = {
-        name: round(resource.getrusage(who).ru_maxrss * _UNIT / 1e6) for name, who in peaks.items()
-    }
+    children.stopped.set()
+    found["peak MB"] = {"exporting": peak_mb("self"), "loading back": children.peak}
     return found
 
 

@@ -158,7 +158,7 @@ def released(system: str, options: argparse.Namespace) -> dict[str, Any]:
     row["Hugging Face"] |= {key: record["checks"][key] for key in keys}
     code, said, seconds = command("export", str(run), str(gguf), "--to", "gguf", "--dtype", "f32")
     if code:
-        row["GGUF"] = {"refused": " ".join(said.split())}
+        row["GGUF"] = {"refused": said.strip().splitlines()[-1]}
     else:
         checks = json.loads((gguf / "flyweight_export.json").read_text())["checks"] or {}
         keys = ("differences", "same_tokens", "generated_tokens", "texts", "conversation_tokens", "versions")

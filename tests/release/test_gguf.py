@@ -290,6 +290,21 @@ def test_llama_cpp_computes_the_same(write_checkpoint, tmp_path: Path, kind: str
 
 
 @pytest.mark.slow
+def test_the_check_of_a_model_with_a_long_context_needs_no_more_room(
+    write_checkpoint, tmp_path: Path
+) -> None:
+    if not has_llama_cpp():
+        pytest.skip("llama-cpp-python is not installed")
+    checkpoint = write_checkpoint("minicpm")
+    recipe = json.loads((checkpoint / "recipe.json").read_text())
+    recipe["model"]["max_position_embeddings"] = 131_072
+    (checkpoint / "recipe.json").write_text(json.dumps(recipe))
+    checks = export_gguf(checkpoint, tmp_path / "out", kind="f32").checks
+    assert checks is not None
+    assert checks.positions < 1000
+
+
+@pytest.mark.slow
 def test_rows_in_the_other_order_are_found_by_llama_cpp(
     write_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from release_models import KINDS
 from safetensors import safe_open
 
 from flyweight.base import UserError
+from flyweight.model import FoldedWeights
 from flyweight.release import EXPORT_FILE, ExportError, export, huggingface
 
 COMMON = {
@@ -85,13 +86,14 @@ def test_a_folded_model_of_a_run_replaces_an_earlier_export(write_checkpoint, tm
 def test_a_wrong_weight_is_found_and_nothing_is_left(
     write_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def tampered(*arguments):
-        config, weights = to_stock(*arguments)
-        weights["model.layers.1.mlp.up_proj.weight"][3] *= 1.01
-        return config, weights
+    class Tampered(FoldedWeights):
+        def __getitem__(self, name: str) -> torch.Tensor:
+            weight = super().__getitem__(name)
+            if name == "model.layers.1.mlp.up_proj.weight":
+                weight[3] *= 1.01
+            return weight
 
-    to_stock = huggingface.to_stock
-    monkeypatch.setattr(huggingface, "to_stock", tampered)
+    monkeypatch.setattr(huggingface, "FoldedWeights", Tampered)
     with pytest.raises(ExportError, match="its logits differ by"):
         export(write_checkpoint("gqa"), tmp_path / "out")
     assert nothing_left(tmp_path / "out")

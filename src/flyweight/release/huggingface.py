@@ -10,7 +10,7 @@ import importlib.metadata
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +29,7 @@ from flyweight.inference import (
     load_tokenizer,
     read_state,
 )
-from flyweight.model import Decoder, stock_class, to_stock
+from flyweight.model import Decoder, FoldedWeights, stock_class, stock_config
 from flyweight.recipe import Recipe
 from flyweight.release.checks import (
     FOLDED_BFLOAT16_DIFFERENCE,
@@ -139,7 +139,10 @@ def write_folder(
     """Write weights, configuration, tokenizer and, where needed, modeling code; say what should load back."""
     stock = stock_class(recipe.model, recipe.parametrization)
     if stock is not None:
-        config, weights = to_stock(decoder.state_dict(), decoder.config, recipe.parametrization)
+        config: dict[str, Any] = stock_config(decoder.config, recipe.parametrization)
+        weights: Mapping[str, Tensor] = FoldedWeights(
+            decoder.state_dict(), decoder.config, recipe.parametrization
+        )
     else:
         config, weights = _custom_config(decoder), _custom_weights(decoder)
         for name in CODE_FILES:
@@ -155,6 +158,7 @@ def write_folder(
     write_json(folder / "generation_config.json", special | ends | version)
     _write_tokenizer(folder, tokenizer, recipe.model.max_position_embeddings, chat)
     # transformers asks for the metadata; a number of readers refuse a file without it.
+    # Folded weights are made one by one: only what is stored is a second copy of the model.
     stored = {name: weight.to(getattr(torch, dtype)).contiguous() for name, weight in weights.items()}
     save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
     loose = dtype == "bfloat16" and stock is not None and not _folds_without_rounding(decoder)

@@ -76,7 +76,8 @@ def write_probe(
 ) -> list[int]:
     """Write inputs and what `decoder` answers: probe.npz and probe.json. Returns its greedy tokens."""
     arrays: dict[str, np.ndarray] = {}
-    for name, (tokens, kept) in probe_sequences(decoder, tokenizer).items():
+    sequences = probe_sequences(decoder, tokenizer)
+    for name, (tokens, kept) in sequences.items():
         arrays[f"tokens.{name}"] = tokens.numpy()
         arrays[f"logits.{name}"] = decoder.logits(decoder(tokens)[:, -kept:]).numpy()
     np.savez(probe / "probe.npz", **arrays)  # type: ignore[arg-type]
@@ -84,7 +85,8 @@ def write_probe(
     new_tokens = min(NEW_TOKENS, longest - 1)
     prompt = tokenizer.encode(PROSE)[: max(1, min(16, longest - new_tokens))]
     asked = {
-        "longest": longest,
+        # Not what the model could take: llama.cpp makes room for the logits of so many positions.
+        "longest": max(len(prompt) + new_tokens, *(tokens.shape[1] for tokens, _ in sequences.values())),
         "prompt": prompt,
         "new_tokens": new_tokens,
         # llama.cpp can take what looks like a special token for text, so nothing has to be left out.
