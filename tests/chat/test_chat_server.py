@@ -114,6 +114,24 @@ def test_tokens_come_as_they_are_made(scripted: Callable, serve: Callable):
     assert list(stream)[-1]["end"]["reason"] == "model"
 
 
+def test_a_client_of_http_1_0_gets_lines_without_chunks(scripted: Callable, serve: Callable):
+    body = json.dumps({"id": "a", "messages": HELLO}).encode()
+    head = "POST /api/answer HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(serve(scripted("No.")).server_address[:2], timeout=20) as connection:
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answered = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert text_of([json.loads(line) for line in answered.split(b"\r\n\r\n", 1)[1].splitlines()]) == "No."
+
+
+def test_two_answers_over_one_connection(scripted: Callable, serve: Callable):
+    connection = http.client.HTTPConnection(*serve(scripted("No.", "It is.")).server_address[:2], timeout=20)
+    for said in ("No.", "It is."):
+        body = json.dumps({"id": "a", "messages": HELLO})
+        connection.request("POST", "/api/answer", body, {"Content-Type": "application/json"})
+        lines = connection.getresponse().read().splitlines()
+        assert text_of([json.loads(line) for line in lines]) == said
+
+
 def test_stop_ends_the_answer_at_its_next_token(scripted: Callable, serve: Callable):
     gate = Gate()
     server = serve(scripted("No: it is not so.", before=gate))

@@ -65,6 +65,7 @@ class Server(ThreadingHTTPServer):
         self.socket.close()
         self.socket = place.socket
         self.playground = playground
+        self.place = place
         self.names, self.loopback = place.names, place.loopback
         self.closing = threading.Event()
         self.pages = {
@@ -167,11 +168,18 @@ class Handler(BaseHTTPRequestHandler):
             return
         playground = self.server.playground
         asked = answer_request(value, playground.settings, chat=playground.chat is not None)
-        self._begin_stream()
+        try:
+            self._begin_stream()
+            self._answer_or_tell(asked)
+            self._end_stream()
+        except _GONE:
+            self.close_connection = True
+
+    def _answer_or_tell(self, asked: AnswerRequest) -> None:
         try:
             self._answer(asked)
         except _GONE:
-            pass
+            raise
         except UserError as error:
             self._tell("error", str(error))
         except Exception as error:
@@ -206,13 +214,24 @@ class Handler(BaseHTTPRequestHandler):
         return bool(ready) and not self.connection.recv(1, socket.MSG_PEEK)
 
     def _begin_stream(self) -> None:
+        """A response whose length nobody knows yet: in chunks, where the client knows them."""
+        self._chunked = self.request_version != "HTTP/1.0"
         self.send_response(200)
         self.send_header("Content-Type", "application/x-ndjson; charset=utf-8")
-        self._end_with_connection()
+        if self._chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.close_connection = True
+        self.end_headers()
 
     def _tell(self, what: str, value: Any) -> None:
         """One line of a stream: a JSON object of one key."""
-        self.wfile.write(json.dumps({what: value}, allow_nan=False).encode() + b"\n")
+        line = json.dumps({what: value}, allow_nan=False).encode() + b"\n"
+        self.wfile.write(b"%x\r\n%b\r\n" % (len(line), line) if self._chunked else line)
+
+    def _end_stream(self) -> None:
+        if self._chunked:
+            self.wfile.write(b"0\r\n\r\n")
 
     def _send_json(self, value: Any, status: int = 200) -> None:
         self._send(status, json.dumps(value, allow_nan=False).encode(), "application/json")

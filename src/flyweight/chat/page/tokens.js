@@ -95,9 +95,18 @@ function show(span, pin) {
   span.setAttribute("aria-describedby", "popover");
   fill(told.get(span));
   popover.hidden = false;
-  const token = span.getClientRects()[0] ?? span.getBoundingClientRect();
+  place();
+}
+
+/** Puts the popover beside its token; where the token has left the page, it goes. */
+function place() {
+  if (!current) return;
+  const token = current.getClientRects()[0] ?? current.getBoundingClientRect();
+  const seen = current.closest("#log").getBoundingClientRect();
+  if (token.bottom < seen.top || token.top > seen.bottom) return hide();
   const { width, height } = popover.getBoundingClientRect();
   const below = token.bottom + 6 + height <= innerHeight;
+  popover.classList.toggle("high", token.top > innerHeight / 2); // for narrow screens: see page.css
   popover.style.left = `${Math.max(8, Math.min(token.left, innerWidth - width - 8))}px`;
   popover.style.top = `${Math.max(8, below ? token.bottom + 6 : token.top - 6 - height)}px`;
 }
@@ -136,11 +145,14 @@ export function watchTokens(log) {
   });
   log.addEventListener("pointerout", (event) => { if (event.pointerType === "mouse" && !pinned) hide(); });
   log.addEventListener("click", (event) => { if (tokenOf(event)) show(tokenOf(event), true); });
-  log.addEventListener("focusin", (event) => { if (tokenOf(event)) show(tokenOf(event), true); });
+  log.addEventListener("focusin", (event) => {
+    // By the keyboard only: a popover under the pointer before it is released would take the click.
+    if (tokenOf(event)?.matches(":focus-visible")) show(tokenOf(event), true);
+  });
   log.addEventListener("focusout", hide);
   log.addEventListener("keydown", move);
-  log.addEventListener("scroll", hide);
-  addEventListener("resize", hide);
+  log.addEventListener("scroll", place);
+  addEventListener("resize", place);
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
   document.addEventListener("click", (event) => {
     if (!tokenOf(event) && !popover.contains(event.target)) hide();
