@@ -236,7 +236,7 @@ def test_each_token_shows_what_else_the_model_could_have_said(scripted: Callable
     assert "·" in marks
     assert "↵" in marks
     assert "⟨F0⟩" in marks or any(re.fullmatch(r"⟨F0( [0-9A-F]{2})*⟩", mark) for mark in marks)
-    assert marks[-1] == "⏹<|im_end|>"
+    assert marks[-1] == "■ <|im_end|>"
     page.uncheck("#probabilities")
     assert page.is_hidden(".assistant .mark >> nth=0")
     tokens[0].hover()

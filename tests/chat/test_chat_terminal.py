@@ -180,6 +180,15 @@ def test_a_pasted_text_of_many_lines_is_one_message(screen, bracketed: bool):
     assert "Is it so?\\n\\n  /quit\\nAnd now?<|im_end|>" in prompts
 
 
+def test_what_is_typed_during_an_answer_is_taken_line_by_line(screen):
+    shown = screen("so " * 20, "It is.", pause=0.05)
+    shown.type("Is it so?\n")
+    shown.until("so so ")
+    shown.type("And now?\n/quit\n")
+    shown.until("It is.")
+    assert "user\\nAnd now?<|im_end|>" in shown.until("ENDED 0")
+
+
 def test_a_base_model_goes_on_with_a_text(screen):
     shown = screen(" sat on", " the mat", chat=False)
     assert shown.process.poll() is None

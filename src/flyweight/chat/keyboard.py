@@ -27,22 +27,27 @@ def prepare_editing() -> None:
 
 
 def read_message(prompt: str) -> str:
-    """What the user enters: a line, or all lines of a text that is pasted.
+    """What the user enters: a line, or all lines of a text that is pasted at the prompt.
+
+    Lines that were typed before the prompt came are taken one by one, as shells do.
 
     Raises:
         EOFError: the input has ended (Ctrl-D).
         KeyboardInterrupt: Ctrl-C.
     """
+    typed_before = _more_is_there(0)
     lines = [input(prompt)]
+    if typed_before:
+        return lines[0]
     # Where the terminal does not mark what is pasted, its lines are there at once.
     with contextlib.suppress(EOFError):
-        while _more_is_there():
+        while _more_is_there(_PASTE):
             lines.append(input())
     return "\n".join(lines)
 
 
-def _more_is_there() -> bool:
-    ready, _, _ = select.select([sys.stdin], [], [], _PASTE)
+def _more_is_there(seconds: float) -> bool:
+    ready, _, _ = select.select([sys.stdin], [], [], seconds)
     return bool(ready)
 
 

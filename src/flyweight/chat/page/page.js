@@ -79,10 +79,12 @@ function addMessage(role, content) {
 }
 
 function addNote(added, text, bad = false) {
+  const follow = atEnd();
   const note = document.createElement("p");
   note.className = bad ? "note bad" : "note";
   note.textContent = text;
   added.article.append(note);
+  if (follow) toEnd();
 }
 
 function takeBack(count) {

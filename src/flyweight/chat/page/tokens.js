@@ -36,7 +36,7 @@ export function tokenElement(token) {
   const level = BOUNDS.filter((bound) => token.chosen.probability < bound).length;
   span.className = `token p${level}${token.chosen.label.kind === "special" ? " special" : ""}`;
   span.tabIndex = -1;
-  const mark = token.ends ? `⏹${labelOf(token.chosen)}` : token.piece === "" ? labelOf(token.chosen)
+  const mark = token.ends ? `■ ${labelOf(token.chosen)}` : token.piece === "" ? labelOf(token.chosen)
     : /^\s+$/.test(token.piece) ? visible(token.piece) : "";
   if (mark) {
     const shown = document.createElement("span");
@@ -66,7 +66,8 @@ function candidateRow(candidate, chosen) {
     const bar = document.createElement("div");
     bar.className = "bar";
     bar.style.width = `${100 * value}%`;
-    cell(row, percent(value)).append(bar);
+    const shown = cell(row, percent(value));
+    if (value > 0) shown.append(bar);
   }
   return row;
 }
