@@ -100,6 +100,7 @@ def test_every_recipe_plans(run):
         (["plan", "gpt-s-5m", "--factor", "2"], "--factor goes with --scaled"),
         (["plan", "gpt-s-5m", "--scaled", "5 apples"], "'5 apples' is not a number such as 75B"),
         (["generate", "no/such/run"], "no such folder"),
+        (["chat", "no/such/run"], "no such folder"),
         (["evaluate", "no/such/run"], "no such folder"),
         (["evaluate"], "evaluate needs a checkpoint, or --compare A B"),
         (["evaluate", "x", "--suite", "gpt-9"], "there is no suite 'gpt-9'; expected gpt-x2"),

@@ -234,3 +234,21 @@ def test_streamed_generation_is_the_generated_text(model: DecoderModel):
 def test_settings_out_of_range_are_refused_at_once(model: DecoderModel, settings: dict[str, Any]):
     with pytest.raises(UserError, match=next(iter(settings))):
         generate_stream(model, "a", **settings)
+
+
+@pytest.mark.parametrize("extreme", [{"temperature": 1e-300}, {"temperature": 1e-37}, {"top_p": 1e-300}])
+def test_tiny_settings_take_the_most_likely_token(extreme: dict[str, float]):
+    logits = torch.tensor([1.0, 3.0, -20.0, 2.0])
+    probabilities = next_token_probabilities(logits, torch.tensor([0]), Sampling(**extreme))
+    assert probabilities.tolist() == [0.0, 1.0, 0.0, 0.0]
+
+
+def test_a_model_that_computes_nan_is_one_sentence(tokenizer: TextTokenizer):
+    class Broken(ScriptedModel):
+        def logits_at(
+            self, tokens: torch.Tensor, rows: torch.Tensor, positions: torch.Tensor
+        ) -> torch.Tensor:
+            return super().logits_at(tokens, rows, positions) * float("nan")
+
+    with pytest.raises(UserError, match="scripted: what the model computes is not a number"):
+        generate(Broken(tokenizer, [1], 1), "The")

@@ -10,7 +10,7 @@ import typer
 
 from flyweight import __version__
 from flyweight.base import ToldByAnother, UserError
-from flyweight.cli import averaging, corpus, evaluation, model, run, tunnel, tunnel_sizes
+from flyweight.cli import averaging, chat, corpus, evaluation, model, run, tunnel, tunnel_sizes
 
 app = typer.Typer(
     help="Train small language models: one recipe file in, one finished, measured, released model out.",
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 assert tunnel_sizes  # its commands are the tunnel's
-for commands in (run.app, corpus.app, averaging.app, evaluation.app, model.app, tunnel.app):
+for commands in (run.app, corpus.app, averaging.app, evaluation.app, model.app, chat.app, tunnel.app):
     app.add_typer(commands)
 
 

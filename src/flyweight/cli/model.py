@@ -9,7 +9,18 @@ import typer
 
 from flyweight.base import UserError
 from flyweight.base.progress import StageProgress
-from flyweight.cli.options import CheckpointArgument, Device, Trust
+from flyweight.cli.options import (
+    CheckpointArgument,
+    Device,
+    MaxNewTokens,
+    NoRepeatNgramSize,
+    RepetitionPenalty,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Trust,
+)
 
 app = typer.Typer()
 
@@ -18,15 +29,13 @@ app = typer.Typer()
 def generate(
     checkpoint: CheckpointArgument,
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
-    max_new_tokens: Annotated[int, typer.Option(help="At most this many tokens.")] = 128,
-    temperature: Annotated[float, typer.Option(help="0 takes the most likely token each time.")] = 0.8,
-    top_p: Annotated[float, typer.Option(help="Keep the likeliest tokens that make up this much.")] = 0.95,
-    top_k: Annotated[int, typer.Option(help="Keep this many of the likeliest tokens; 0: all.")] = 0,
-    repetition_penalty: Annotated[float, typer.Option(help="Above 1: make what was said less likely.")] = 1.0,
-    no_repeat_ngram_size: Annotated[
-        int, typer.Option(help="No run of so many tokens comes twice; 0: no limit.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
+    max_new_tokens: MaxNewTokens = 128,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    top_k: TopK = 0,
+    repetition_penalty: RepetitionPenalty = 1.0,
+    no_repeat_ngram_size: NoRepeatNgramSize = 0,
+    seed: Seed = 0,
     device: Device = "auto",
     trust_remote_code: Trust = False,
 ) -> None:

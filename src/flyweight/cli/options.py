@@ -37,6 +37,13 @@ Trust = Annotated[
     bool,
     typer.Option("--trust-remote-code", help="Run the modeling code that lies in a Hugging Face folder."),
 ]
+MaxNewTokens = Annotated[int, typer.Option(help="At most this many tokens.")]
+Temperature = Annotated[float, typer.Option(help="0 takes the most likely token each time.")]
+TopP = Annotated[float, typer.Option(help="Keep the likeliest tokens that make up this much.")]
+TopK = Annotated[int, typer.Option(help="Keep this many of the likeliest tokens; 0: all.")]
+RepetitionPenalty = Annotated[float, typer.Option(help="Above 1: make what was said less likely.")]
+NoRepeatNgramSize = Annotated[int, typer.Option(help="No run of so many tokens comes twice; 0: no limit.")]
+Seed = Annotated[int, typer.Option(help="The same seed writes the same text.")]
 CorpusOption = Annotated[
     Path | None, typer.Option(help="Folder of the token shards; corpora/NAME when left out.")
 ]

@@ -12,11 +12,19 @@ from flyweight.inference.checkpoint import (
     read_tensors,
 )
 from flyweight.inference.device import pick_device
-from flyweight.inference.generation import generate, generate_stream
+from flyweight.inference.generation import (
+    Step,
+    TextStream,
+    fit_prompt,
+    generate,
+    generate_steps,
+    generate_stream,
+)
 from flyweight.inference.huggingface import HuggingFaceModel
 from flyweight.inference.language_model import DecoderModel, LanguageModel
 from flyweight.inference.loading import load_model, trained_length
 from flyweight.inference.precision import Precision, autocast, choose_precision
+from flyweight.inference.sampling import Sampling
 
 __all__ = [
     "ChatFormat",
@@ -25,12 +33,17 @@ __all__ = [
     "LanguageModel",
     "Message",
     "Precision",
+    "Sampling",
+    "Step",
+    "TextStream",
     "autocast",
     "average_in_words",
     "chat_format",
     "choose_precision",
     "find_checkpoint",
+    "fit_prompt",
     "generate",
+    "generate_steps",
     "generate_stream",
     "list_checkpoints",
     "load_decoder",

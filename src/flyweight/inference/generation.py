@@ -30,9 +30,7 @@ def generate(
     See `generate_stream`, whose pieces it joins.
     """
     sampling = Sampling(temperature, top_p, top_k, repetition_penalty, no_repeat_ngram_size)
-    return "".join(
-        stream_text(model.tokenizer, generate_tokens(model, prompt, max_new_tokens, sampling, seed))
-    )
+    return "".join(_continuation(model, prompt, max_new_tokens, sampling, seed))
 
 
 def generate_stream(
@@ -68,7 +66,14 @@ def generate_stream(
         UserError: a setting that is out of its range.
     """
     sampling = Sampling(temperature, top_p, top_k, repetition_penalty, no_repeat_ngram_size)
-    return stream_text(model.tokenizer, generate_tokens(model, prompt, max_new_tokens, sampling, seed))
+    return _continuation(model, prompt, max_new_tokens, sampling, seed)
+
+
+def _continuation(
+    model: LanguageModel, prompt: str, max_new_tokens: int, sampling: Sampling, seed: int
+) -> Iterator[str]:
+    tokens = generate_tokens(model, prompt, max_new_tokens, sampling, seed)
+    return stream_text(model.tokenizer, tokens, after=model.tokenizer.encode(prompt)[-1:])
 
 
 def generate_tokens(
@@ -112,7 +117,7 @@ def generate_steps(
         stop_tokens: end the text, beside the model's own.
 
     Raises:
-        UserError: a setting that is out of its range.
+        UserError: a setting that is out of its range; while tokens are asked for, a model that computes NaN.
     """
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens is {max_new_tokens}; expected 1 or more.")
@@ -144,6 +149,11 @@ def _walk(
     first = int(context[0] == model.prefix_token)
     while seen.shape[1] < end:
         logits = model.next_logits(new, cache)[0, :entries]
+        if logits.isnan().any():
+            raise UserError(
+                f"{model.name}: what the model computes is not a number (NaN), so it cannot write; its weights are "
+                f"damaged, or its training diverged: take an earlier checkpoint."
+            )
         # The prefix token stands for no text of the prompt, so it is not a repetition to be punished:
         # it is often the very token that ends a text.
         probabilities = next_token_probabilities(logits, seen[0, first:], sampling)
@@ -155,24 +165,42 @@ def _walk(
         seen = torch.cat([seen, new], dim=1)
 
 
-def stream_text(tokenizer: TextTokenizer, tokens: Iterator[int]) -> Iterator[str]:
-    """The text of `tokens` in pieces; bytes that may still become a character are held back.
+class TextStream:
+    """Tokens become text as they come; bytes that may still become a character are held back.
 
     Each piece is what a token adds to the text decoded from the token before the last piece on, so
     that tokenizers which treat the first token of a text differently come out right as well.
     """
-    taken: list[int] = []
-    start = shown = 0  # taken[:shown] is out; decoding begins at `start`, one piece earlier
-    for token in tokens:
-        taken.append(token)
-        text = tokenizer.decode(taken[start:])
+
+    def __init__(self, tokenizer: TextTokenizer, after: Sequence[int] = ()) -> None:
+        """Begin a text; `after`, the last token of what it goes on from, keeps its first space from being lost."""
+        self._tokenizer = tokenizer
+        self._taken = list(after)
+        # taken[:shown] is out; decoding begins at `start`, one piece earlier
+        self._start, self._shown = 0, len(after)
+
+    def push(self, token: int) -> str:
+        """What `token` adds to the text; empty while a character is not whole."""
+        self._taken.append(token)
         # U+FFFD at the end is a character whose last bytes are still to come, or a broken one:
         # then it shows with the next piece.
-        if not text.endswith("\ufffd"):
-            piece = text[len(tokenizer.decode(taken[start:shown])) :]
-            start, shown = shown, len(taken)
-            if piece:
-                yield piece
-    rest = tokenizer.decode(taken[start:])[len(tokenizer.decode(taken[start:shown])) :]
-    if rest:
+        if self._tokenizer.decode(self._taken[self._start :]).endswith("\ufffd"):
+            return ""
+        piece = self.rest()
+        self._start, self._shown = self._shown, len(self._taken)
+        return piece
+
+    def rest(self) -> str:
+        """What is held back, as it is."""
+        known = self._tokenizer.decode(self._taken[self._start : self._shown])
+        return self._tokenizer.decode(self._taken[self._start :])[len(known) :]
+
+
+def stream_text(tokenizer: TextTokenizer, tokens: Iterator[int], after: Sequence[int] = ()) -> Iterator[str]:
+    """The text of `tokens` in the pieces of a `TextStream`, none of them empty."""
+    stream = TextStream(tokenizer, after)
+    for token in tokens:
+        if piece := stream.push(token):
+            yield piece
+    if rest := stream.rest():
         yield rest

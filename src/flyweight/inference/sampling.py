@@ -9,6 +9,9 @@ from torch import Tensor
 
 from flyweight.base import UserError
 
+_SMALLEST_TEMPERATURE = torch.finfo(torch.float32).tiny
+"""Below it nothing but the most likely token can be drawn, and float32 can no longer divide by it."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -65,7 +68,7 @@ def next_token_probabilities(logits: Tensor, seen: Tensor, sampling: Sampling) -
     """
     logits = penalise(logits, seen, sampling.repetition_penalty)
     logits = without_repeats(logits, seen, sampling.no_repeat_ngram_size)
-    if sampling.temperature == 0:
+    if sampling.temperature < _SMALLEST_TEMPERATURE:
         return torch.zeros_like(logits).index_fill(0, logits.argmax(), 1.0)
     # Subtracting the maximum first keeps a tiny temperature from overflowing.
     ordered, tokens = ((logits - logits.max()) / sampling.temperature).sort(descending=True, stable=True)
@@ -73,8 +76,9 @@ def next_token_probabilities(logits: Tensor, seen: Tensor, sampling: Sampling) -
         ordered[sampling.top_k :] = float("-inf")
     probabilities = ordered.softmax(0)
     before = probabilities.cumsum(0) - probabilities
-    # The most likely token always stays: nothing is before it.
-    probabilities = probabilities.where(before < sampling.top_p, torch.zeros_like(probabilities))
+    kept = before < sampling.top_p
+    kept[0] = True  # nothing is before it, but a tiny top_p is 0 in float32
+    probabilities = probabilities.where(kept, torch.zeros_like(probabilities))
     return torch.zeros_like(logits).index_put((tokens,), probabilities / probabilities.sum())
 
 
