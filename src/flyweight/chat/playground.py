@@ -48,9 +48,8 @@ class Playground:
             raise UserError(f"--system: {model.name} {why}, so there is no place for a system message.")
         if system and self.chat is not None:
             example = [{"role": "system", "content": system}, {"role": "user", "content": "A question."}]
-            self.chat.tokens(
-                example
-            )  # some templates refuse system messages: said now, not at the first answer
+            # Some templates refuse system messages: said now, not at the first answer.
+            self.chat.tokens(example)
 
     def prompt(self, messages: Sequence[Message], settings: Settings) -> Prompt:
         """What the model is shown of `messages`.
