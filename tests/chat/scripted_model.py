@@ -65,5 +65,5 @@ class ScriptedModel(LanguageModel):
 
 
 def scripted_tokenizer() -> TextTokenizer:
-    """A tiny one, with the tokens of ChatML."""
-    return train_bpe(TEXTS, 290, "qwen2", "<|eot|>", ["<|im_start|>", "<|im_end|>"])
+    """A tiny one, with the tokens of ChatML, and one that looks like HTML."""
+    return train_bpe(TEXTS, 290, "qwen2", "<|eot|>", ["<|im_start|>", "<|im_end|>", "<img src=x>"])

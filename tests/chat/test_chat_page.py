@@ -113,6 +113,16 @@ def test_text_is_never_html(scripted: Callable, visit: Callable):
     assert page.title() == "scripted <b>model</b> – Flyweight chat"
 
 
+def test_a_token_is_never_html(scripted: Callable, visit: Callable, tokenizer):
+    page = visit(scripted([tokenizer.backend.token_to_id("<img src=x>")]))
+    ask(page, "Is it so?")
+    assert finished(page) == "<img src=x>"
+    page.hover(".assistant .token")
+    assert rows(page)[0][0] == "✓ <img·src=x>"
+    assert page.inner_text("#popover p").startswith("<img·src=x> ")
+    assert page.evaluate("document.images.length") == 0
+
+
 def test_an_answer_is_streamed_and_can_be_stopped(scripted: Callable, visit: Callable):
     model = scripted("so " * 100, "It is.", before=lambda step: time.sleep(0.03))
     page = visit(model)
@@ -292,7 +302,7 @@ def test_nothing_overflows_and_everything_can_be_read(
     assert box["y"] + box["height"] <= 720
     assert page.query_selector("#send").bounding_box()["y"] < 720
     assert page.evaluate(CONTRASTS) == []
-    page.click("#message-label")
+    page.keyboard.press("Escape")
     assert page.is_hidden("#popover")
     page.evaluate("document.getElementById('options').open = true")
     assert browser.visits[-1].overflowing() == []
