@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,14 @@ from flyweight.corpus import TextTokenizer
 from flyweight.inference import LanguageModel
 
 GREEDY = Settings(temperature=0.0)
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_is_heard() -> Iterator[None]:
+    """Tests that a shell runs in the background begin with SIGINT ignored, and so would the programs they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

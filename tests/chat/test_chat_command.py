@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 PROGRAM = f"""
-import signal, sys, webbrowser
+import sys, webbrowser
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background begin without
 from scripted_model import ScriptedModel, scripted_tokenizer
 import flyweight.inference
 from flyweight import cli
