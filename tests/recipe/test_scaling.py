@@ -35,6 +35,17 @@ def test_every_recipe_scales_and_keeps_every_stage(name, factor):
     ]
 
 
+def test_a_copy_does_not_pass_for_the_model_that_it_is_a_copy_of():
+    recipe = load_recipe("xmodel-2-1.2b")
+    small = recipe.scaled("2M", 8)
+    assert small.description == (
+        "A small copy of xmodel-2-1.2b over 2M tokens, about 8 times narrower and shallower: "
+        "Xmodel-2, a 1.2B-parameter model for reasoning."
+    )
+    plain = recipe.model_copy(update={"description": ""}).scaled("2M")
+    assert plain.description == "A small copy of xmodel-2-1.2b over 2M tokens."
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_fractions_of_every_schedule_are_kept(name):
     recipe = load_recipe(name)

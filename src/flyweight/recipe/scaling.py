@@ -54,6 +54,10 @@ def scale_recipe(recipe: Recipe, tokens: int, factor: int) -> Recipe:
     for section, key in (("evaluation", "every"), ("execution", "checkpoint_every")):
         data[section][key] = round(data[section][key] * ratio)
     data["execution"]["milestones"] = [round(clock * ratio) for clock in recipe.execution.milestones]
+    # Reports and model cards begin with it, and a copy must not pass for the model it is a copy of.
+    smaller = f", about {factor} times narrower and shallower" if factor > 1 else ""
+    of = f": {recipe.description}" if recipe.description else "."
+    data["description"] = f"A small copy of {recipe.name} over {format_tokens(tokens)} tokens{smaller}{of}"
     copy = recipe_from_dict(data, f"{recipe.name} scaled to {format_tokens(tokens)} tokens")
     copy._notes[:0] = notes
     return copy
