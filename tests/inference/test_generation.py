@@ -146,6 +146,8 @@ def test_no_run_of_tokens_comes_twice_as_transformers_does_it(size: int):
                 assert got.tolist() == logits.tolist()
                 continue
             expected = NoRepeatNGramLogitsProcessor(size)(seen[None], logits[None].clone())[0]
+            if expected.isneginf().all():  # there, transformers has nothing left to draw from
+                expected = logits
             assert got.tolist() == expected.tolist(), seen
 
 
@@ -228,6 +230,8 @@ def test_streamed_generation_is_the_generated_text(model: DecoderModel):
         {"top_p": 1.1},
         {"top_k": -1},
         {"repetition_penalty": 0},
+        {"repetition_penalty": 1e-300},
+        {"no_repeat_ngram_size": -1},
         {"max_new_tokens": 0},
     ],
 )

@@ -34,7 +34,8 @@ class Sampling:
             ("temperature", 0 <= self.temperature < float("inf"), "0 or more"),
             ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1"),
             ("top_k", self.top_k >= 0, "0 (no limit) or more"),
-            ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "more than 0 (1: none)"),
+            # Beyond, dividing and multiplying leaves the range of float32.
+            ("repetition_penalty", 0.01 <= self.repetition_penalty <= 100, "0.01 to 100 (1: none)"),
             ("no_repeat_ngram_size", self.no_repeat_ngram_size >= 0, "0 (no limit) or more"),
         ):
             if not fine:
@@ -50,12 +51,16 @@ def penalise(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
 
 
 def without_repeats(logits: Tensor, seen: Tensor, size: int) -> Tensor:
-    """`logits` (V,) with those at -inf that would end a run of `size` tokens which stands in `seen` (N,) already."""
+    """`logits` (V,) with those at -inf that would end a run of `size` tokens which stands in `seen` (N,) already.
+
+    Where that would be every token, none is ruled out.
+    """
     if not 0 < size <= len(seen):
         return logits
     runs = seen.unfold(0, size, 1)
     begun = (runs[:, :-1] == seen[len(seen) - size + 1 :]).all(dim=1)
-    return logits.index_fill(0, runs[begun, -1], float("-inf"))
+    left = logits.index_fill(0, runs[begun, -1], float("-inf"))
+    return logits if left.isneginf().all() else left
 
 
 def next_token_probabilities(logits: Tensor, seen: Tensor, sampling: Sampling) -> Tensor:
