@@ -270,3 +270,10 @@ def test_places_on_a_disk_are_left_out_of_what_the_run_said(run: Path, export: P
 
 def test_energy_that_was_not_measured_is_said_to_be_so(run: Path, export: Path):
     assert "| Energy | not measured |" in _prose(write_model_card(run, export))
+
+
+def test_facts_that_cannot_be_are_refused_before_anything_is_exported(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected OWNER/NAME"):
+        CardFacts(base_model="no repository")
+    with pytest.raises(UserError, match="no such file or folder"):
+        CardFacts(results=tmp_path / "nowhere")

@@ -15,7 +15,7 @@ from flyweight.plots import to_png
 from flyweight.release import EXPORT_FILE
 from flyweight.release.publish import ASSETS, CARD_FILE
 from flyweight.report import figures
-from flyweight.report.card_metadata import front_matter
+from flyweight.report.card_metadata import check_base_model, front_matter
 from flyweight.report.card_text import card_body
 from flyweight.report.run import RunRecord, read_run
 
@@ -32,6 +32,16 @@ class CardFacts:
     """The repository that this model is made from, such as that of the weights of a GGUF file."""
     results: Path | None = None
     """results.json of the exported checkpoint, or its folder; the one in the run's folder where not given."""
+
+    def __post_init__(self) -> None:
+        """What is wrong with them is said before a long export, not after it.
+
+        Raises:
+            UserError: a base model that is no name of a repository, or results that are not there.
+        """
+        check_base_model(self.base_model)
+        if self.results is not None and not self.results.exists():
+            raise UserError(f"--results {self.results}: no such file or folder.")
 
 
 def write_model_card(run: Path, export_folder: Path, facts: CardFacts | None = None) -> Path:

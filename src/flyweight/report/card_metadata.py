@@ -93,11 +93,22 @@ def _licence(licence: str | None) -> dict[str, Any]:
     return {"license": "other", "license_name": _slug(licence) or "other"}
 
 
+def check_base_model(base_model: str | None) -> None:
+    """Nothing, or the name of a repository.
+
+    Raises:
+        UserError: something else.
+    """
+    if base_model and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", base_model, re.ASCII):
+        return
+    if base_model is not None:
+        raise UserError(f"--base-model {base_model}: expected OWNER/NAME, a repository of the hub.")
+
+
 def _base(base_model: str | None, *, gguf: bool) -> dict[str, Any]:
+    check_base_model(base_model)
     if base_model is None:
         return {}
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", base_model, re.ASCII):
-        raise UserError(f"--base-model {base_model}: expected OWNER/NAME, a repository of the hub.")
     # Without it the Hub guesses, and takes any other model for one that was trained further.
     return {"base_model": base_model, "base_model_relation": "quantized" if gguf else "finetune"}
 
