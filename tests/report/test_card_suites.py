@@ -134,7 +134,7 @@ def test_results_of_elsewhere_are_taken_if_they_are_of_this_model(
     write_json(elsewhere / "results.json", results_of(gpt_s()) | {"model": {"name": "other@1M"}})
     with pytest.raises(UserError, match=r"these results are of 'other@1M'; expected those of 'tiny@16\.38K'"):
         write_model_card(run, export, CardFacts(results=elsewhere))
-    with pytest.raises(UserError, match="no such results"):
+    with pytest.raises(UserError, match="no such file or folder"):
         write_model_card(run, export, CardFacts(results=tmp_path / "nowhere"))
 
 

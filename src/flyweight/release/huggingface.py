@@ -21,14 +21,7 @@ from torch import Tensor
 
 from flyweight.base import atomic_folder, read_json, write_json
 from flyweight.corpus import TextTokenizer
-from flyweight.inference import (
-    ChatFormat,
-    chat_format,
-    find_checkpoint,
-    load_decoder,
-    load_tokenizer,
-    read_state,
-)
+from flyweight.inference import ChatFormat, chat_format, find_checkpoint
 from flyweight.model import Decoder, FoldedWeights, stock_class, stock_config
 from flyweight.recipe import Recipe
 from flyweight.release.checks import (
@@ -39,6 +32,7 @@ from flyweight.release.checks import (
     probe_conversation,
 )
 from flyweight.release.record import EXPORT_FILE, file_hashes, record_of, refuse_foreign_folder
+from flyweight.release.source import read_source
 
 CUSTOM_CLASS = "FlyweightForCausalLM"
 CODE_FILES = ("configuration_flyweight.py", "modeling_flyweight.py")
@@ -98,12 +92,10 @@ def export(
     started, out = time.monotonic(), Path(out)
     report = progress or (lambda _what, _share: None)
     refuse_foreign_folder(out)
-    source = find_checkpoint(checkpoint)
+    found = find_checkpoint(checkpoint)
     report("reading the checkpoint", 0.0)
-    state = read_state(source)
-    clock = state["clock"]
-    decoder, recipe = load_decoder(source)
-    tokenizer = load_tokenizer(source, recipe)
+    source = read_source(found)
+    decoder, recipe, tokenizer = source.decoder, source.recipe, source.tokenizer
     with atomic_folder(out.absolute()) as folder:
         report("writing the folder", 0.1)
         expected = write_folder(folder, decoder, recipe, tokenizer, dtype)
@@ -117,7 +109,7 @@ def export(
             model_class=expected.model_class,
             custom_code=expected.custom_code,
             dtype=dtype,
-            clock=clock,
+            clock=source.state["clock"],
             checks=checks,
             seconds=time.monotonic() - started,
         )
@@ -128,7 +120,7 @@ def export(
             "checks": checks.to_dict(),
             **file_hashes(folder),
         }
-        write_json(folder / EXPORT_FILE, record_of(recipe, source, state, finished.seconds) | about)
+        write_json(folder / EXPORT_FILE, record_of(source, finished.seconds) | about)
     report("done", 1.0)
     return finished
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flyweight.base import UserError, read_json
-from flyweight.recipe import Recipe, identity_hash
+from flyweight.recipe import identity_hash
+from flyweight.release.source import Source
 
 EXPORT_FORMAT = 1
 EXPORT_FILE = "flyweight_export.json"
@@ -33,27 +33,25 @@ def refuse_foreign_folder(out: Path) -> None:
     )
 
 
-def record_of(recipe: Recipe, source: Path, state: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def record_of(source: Source, seconds: float) -> dict[str, Any]:
     """What all exports' records have in common; names only, since the folder goes to other people's machines.
 
     Args:
-        recipe: of the checkpoint.
-        source: the checkpoint's folder.
-        state: its state.
-        seconds: that the export took.
+        source: what was exported.
+        seconds: that it took.
     """
-    in_run = source.parent.name == "checkpoints"
-    average = state.get("average")
+    in_run = source.folder.parent.name == "checkpoints"
+    average = source.state.get("average")
     return {
         "format": EXPORT_FORMAT,
-        "name": recipe.name,
+        "name": source.recipe.name,
         "source": {
-            "run": source.resolve().parents[1].name if in_run else None,
-            "checkpoint": source.name,
-            "clock": state["clock"],
+            "run": source.folder.resolve().parents[1].name if in_run else None,
+            "checkpoint": source.folder.name,
+            "clock": source.state["clock"],
             **({"average": average} if average else {}),
         },
-        "recipe_hash": identity_hash(recipe),
+        "recipe_hash": identity_hash(source.recipe),
         "seconds": round(seconds, 2),
         "flyweight_version": importlib.metadata.version("flyweight"),
     }

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.base import UserError, atomic_folder, write_json
-from flyweight.inference import chat_format, find_checkpoint, load_decoder, load_tokenizer, read_state
+from flyweight.inference import chat_format, find_checkpoint
 from flyweight.model import FoldedWeights, stock_class, stock_config
 from flyweight.release.gguf.checks import GgufChecks, check_gguf, has_llama_cpp
 from flyweight.release.gguf.vocabulary import vocabulary
 from flyweight.release.gguf.writing import ARCHITECTURES, GgufType, write_gguf
 from flyweight.release.record import EXPORT_FILE, file_hashes, record_of, refuse_foreign_folder
+from flyweight.release.source import read_source
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,10 @@ def export_gguf(
     if importlib.util.find_spec("gguf") is None:
         raise UserError("writing GGUF needs the package gguf; pip install 'flyweight[release]'.")
     refuse_foreign_folder(out)
-    source = find_checkpoint(checkpoint)
+    found = find_checkpoint(checkpoint)
     report("reading the checkpoint", 0.0)
-    state = read_state(source)
-    decoder, recipe = load_decoder(source)
-    tokenizer = load_tokenizer(source, recipe)
+    source = read_source(found)
+    decoder, recipe, tokenizer = source.decoder, source.recipe, source.tokenizer
     if (stock := stock_class(recipe.model, recipe.parametrization)) is None:
         raise UserError(
             f"{recipe.name}: llama.cpp has no architecture with "
@@ -92,6 +92,6 @@ def export_gguf(
             "gguf": importlib.metadata.version("gguf"),
             **file_hashes(folder),
         }
-        write_json(folder / EXPORT_FILE, record_of(recipe, source, state, done.seconds) | about)
+        write_json(folder / EXPORT_FILE, record_of(source, done.seconds) | about)
     report("done", 1.0)
     return done
