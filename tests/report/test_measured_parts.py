@@ -22,6 +22,7 @@ from flyweight.report.on_the_way import on_the_way, task_curves
 from flyweight.report.run import RunRecord
 from flyweight.report.samples import samples_of, samples_side_by_side
 from flyweight.report.scores import MANY_DOTS, quoted, results_of, task_dots
+from flyweight.report.sections import run_parts
 
 
 @pytest.fixture
@@ -136,6 +137,9 @@ def test_a_law_of_an_earlier_version_has_no_band(record: RunRecord, everything: 
     for piece in old["bins"]:
         del piece["fitted_low"], piece["fitted_high"]
     assert "<svg" in plain(context_of([dataclasses.replace(record, results={"context_law": old})]))
+    for odd in (None, {"b": 3}, {"b": ["inf", 2.0]}, {"b": [1.0]}, ["b"]):
+        strange = {**old, "intervals": odd}
+        assert "<svg" in plain(context_of([dataclasses.replace(record, results={"context_law": strange})]))
     for broken in (
         None,
         {},
@@ -190,6 +194,11 @@ def test_very_many_tasks_and_sources_stay_readable(record: RunRecord):
     (bits,) = figures.bits_figures([many])
     assert "60 sources: mean, range" in bits
     assert "lowest 1.295" in bits  # the mean of 1.00, 1.01, ... 1.59
+    training = dict((part.title, plain(part.content)) for part in run_parts(many)[1])["Training"]
+    assert "Bits per byte of each of the 60 sources" in training
+    assert training.count("held-out source ") == 60
+    own = dict((part.title, plain(part.content)) for part in run_parts(record)[1])["Training"]
+    assert "Bits per byte of each" not in own
 
 
 def test_recipes_are_compared_by_what_changes_what_is_learned(record: RunRecord, other: RunRecord):

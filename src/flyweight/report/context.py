@@ -146,15 +146,22 @@ def _rows(found: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 def _coefficient(node: Mapping[str, Any], key: str) -> str:
     law = _law(node)
     value = "" if law is None else f"{getattr(law, key):.4g}"
-    interval = (node.get("intervals") or {}).get(key)
+    interval = _section(node, "intervals").get(key)
     if isinstance(interval, Sequence) and len(interval) == 2:
-        return f"{value} ({interval[0]:.4g} to {interval[1]:.4g})"
+        low, high = map(number, interval)
+        if low is not None and high is not None:
+            return f"{value} ({low:.4g} to {high:.4g})"
     return value
 
 
 def _floor(node: Mapping[str, Any]) -> str:
-    value = number((node.get("bits_per_byte") or {}).get("b"))
+    value = number(_section(node, "bits_per_byte").get("b"))
     return "" if value is None else f"{value:.3f}"
+
+
+def _section(node: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = node.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _in_words(node: Mapping[str, Any]) -> str:

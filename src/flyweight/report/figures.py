@@ -184,13 +184,13 @@ def _last_is_full(runs: Sequence[RunRecord]) -> str:
 
 
 def bits_by_source(runs: Sequence[RunRecord]) -> list[Html]:
-    """Of several runs: bits per byte over tokens, a figure a source, a line a run."""
+    """Bits per byte over tokens, a figure a source, a line a run."""
     by_run = [{line.label: line for line in bits_series(run)} for run in runs]
     drawn = []
     for source in dict.fromkeys(name for lines in by_run for name in lines):
         series = [
             Series(label, lines[source].x, lines[source].y, markers=lines[source].markers)
-            for (_, label), lines in zip(labelled(runs), by_run, strict=True)
+            for (_, label), lines in zip(labelled(runs, "bits per byte"), by_run, strict=True)
             if source in lines
         ]
         shown = curves(

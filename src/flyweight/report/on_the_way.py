@@ -133,10 +133,16 @@ def _side_by_side(by_run: Sequence[Mapping[str, TaskCurve]], labels: Sequence[st
         known = [found[task] for found in by_run if task in found]
         common = set.intersection(*(set(curve.values) for curve in known))
         at = max(common) if common else None
-        cells = []
-        for found in by_run:
-            clock = at if at is not None else max(found[task].values) if task in found else 0
-            text = found[task].text(clock) if task in found else ""
-            cells.append(text + (f" at {format_tokens(clock)}" if text and at is None else ""))
+        cells = [_newest(found.get(task), at) for found in by_run]
         rows.append([task, known[0].metric, "" if at is None else format_tokens(at), *cells])
     return table(["task", "metric", "at tokens", *labels], rows, "Last measured at the same clock")
+
+
+def _newest(curve: TaskCurve | None, at: int | None) -> str:
+    """The value at a clock, or the newest one, which then says where it is from."""
+    if curve is None:
+        return ""
+    if at is not None:
+        return curve.text(at)
+    newest = max(curve.values)
+    return f"{curve.text(newest)} at {format_tokens(newest)}"

@@ -9,6 +9,7 @@ from ruamel.yaml import YAML
 
 from flyweight.planning import Plan, plan_recipe
 from flyweight.planning.rendering import format_duration
+from flyweight.plots import figure_width
 from flyweight.recipe import Recipe, format_bytes, format_tokens
 from flyweight.report import figures
 from flyweight.report.calibration import calibration_of
@@ -27,7 +28,7 @@ def run_parts(run: RunRecord) -> tuple[Html, list[Part]]:
     plan = plan_recipe(run.recipe, run.corpus_tokens or None, realised=run.realised)
     tiles = h("div", [_tile(*item) for item in headline(run, plan)], class_="tiles")
     return tiles, [
-        Part.of("Training", grid(figures.training_figures([run]))),
+        Part.of("Training", grid(figures.training_figures([run])), _bits_by_source(run)),
         Part.of("Tasks during training", *on_the_way([run])),
         Part.of("Results", *results_of(run)),
         Part.of("Calibration", *calibration_of([run])),
@@ -43,6 +44,15 @@ def run_parts(run: RunRecord) -> tuple[Html, list[Part]]:
             "Recipe", folded("Every value, with defaults", h("pre", recipe_yaml(run.recipe), tabindex="0"))
         ),
     ]
+
+
+def _bits_by_source(run: RunRecord) -> Html:
+    """A figure a source, where these are too many for one figure."""
+    with figure_width(figures.SMALL):
+        drawn = figures.bits_by_source([run])
+    if len(drawn) <= figures.MANY_LINES:
+        return Html()
+    return folded(f"Bits per byte of each of the {len(drawn)} sources", grid(drawn, small=True))
 
 
 def headline(run: RunRecord, plan: Plan) -> list[tuple[str, str]]:
