@@ -12,7 +12,8 @@ import pytest
 from flyweight.base import UserError, write_json
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.suites import SUITES, measured_suites, suite_row
-from flyweight.recipe import Recipe
+from flyweight.planning import plan_recipe
+from flyweight.recipe import Recipe, format_tokens
 from flyweight.report import CardFacts, write_model_card
 
 SHARES = {"hellaswag": 0.25, "arc_easy": 0.3, "piqa": 0.55, "blimp": 0.6}
@@ -49,31 +50,42 @@ def card(run: Path, export: Path, results: dict[str, Any]) -> str:
     return write_model_card(run, export).read_text(encoding="utf-8")
 
 
-def test_the_table_is_that_of_the_card_with_its_rows(run: Path, export: Path) -> None:
+def size_of(recipe: Recipe) -> str:
+    return format_tokens(plan_recipe(recipe).parameters["total"])
+
+
+def test_the_table_is_that_of_the_card_with_its_rows(run: Path, export: Path, recipe: Recipe) -> None:
     text = card(run, export, results_of(gpt_s(arithmark=task(0.31, "acc,v2"))))
-    assert "| Model | HellaSwag | ARC (easy) | PIQA | ArithMark | BLiMP | Average |" in text
-    ours = "| tiny | 25.00 ± 1.00 | 30.00 ± 1.00 | 55.00 ± 1.00 | 31.00 ± 1.00 | 60.00 ± 1.00 |"
+    assert "| Model | Parameters | HellaSwag | ARC (easy) | PIQA | ArithMark | BLiMP | Average |" in text
+    ours = f"| tiny | {size_of(recipe)} | 25.00 ± 1.00 | 30.00 ± 1.00 | 55.00 ± 1.00 | 31.00 ± 1.00 | 60.00 ± 1.00 |"
     average = 100 * (0.25 + 0.3 + 0.55 + 0.31 + 0.6) / 5
     error = 100 * math.sqrt(5) * 0.01 / 5
     assert f"{ours} {average:.2f} ± {error:.2f} |" in text
+    shown = {"GPT-S-5M": "5M", "Spark-5M-Base-v4": "5M", "Supra-Mini-v4-2M": "2M"}
     for peer in SUITES["gpt-s-5m"].published:
-        assert f"| {peer.model} | {' | '.join(f'{value:.2f}' for value in peer.values)} |" in text
+        row = f"| {peer.model} | {shown.get(peer.model)} | {' | '.join(f'{value:.2f}' for value in peer.values)} |"
+        assert (row in text) == (peer.model in shown)
+        assert (peer.model in text) == (peer.model in shown)
+    assert "Those nearest in size are shown, 3 of other sizes are not." in text
     assert "measured by others and not here (card of GPT-S-5M: its authors' own harness" in text
     assert "lm-eval 0.4.13's tasks" in text
     assert "in float32" in text
     assert "SmolLM2-135M" not in text  # peers of another size are another suite's
 
 
-def test_what_was_not_measured_leaves_a_hole_and_no_average(run: Path, export: Path) -> None:
+def test_what_was_not_measured_leaves_a_hole_and_no_average(run: Path, export: Path, recipe: Recipe) -> None:
     text = card(run, export, results_of(gpt_s()))
-    assert "| tiny | 25.00 ± 1.00 | 30.00 ± 1.00 | 55.00 ± 1.00 |  | 60.00 ± 1.00 |  |" in text
+    assert (
+        f"| tiny | {size_of(recipe)} | 25.00 ± 1.00 | 30.00 ± 1.00 | 55.00 ± 1.00 |  | 60.00 ± 1.00 |  |"
+        in text
+    )
     assert "ArithMark was not measured, so no average." in text
     assert "/home/somebody" not in text  # why it was not is nobody else's business
 
 
-def test_a_part_of_the_sets_is_said_to_be_one(run: Path, export: Path) -> None:
+def test_a_part_of_the_sets_is_said_to_be_one(run: Path, export: Path, recipe: Recipe) -> None:
     text = card(run, export, results_of(gpt_s(), limit=100))
-    assert "| tiny, on a part of each set | 25.00" in text
+    assert f"| tiny, on a part of each set | {size_of(recipe)} | 25.00" in text
     assert "its numbers do not compare with the others" in text
     assert (
         "acc_norm\n" not in text.split("\n---\n")[0]
@@ -86,13 +98,33 @@ def test_a_few_tasks_make_no_table_of_a_card(run: Path, export: Path) -> None:
     assert "| hellaswag | acc\\_norm | 25.0% |" in text
 
 
-def test_a_wide_table_is_turned(run: Path, export: Path) -> None:
+def test_a_wide_table_is_turned(run: Path, export: Path, recipe: Recipe) -> None:
     suite = SUITES["xmodel-2.5"]
     tasks = {part.key: task(0.5, part.metric) for part in suite.parts}
     text = card(run, export, results_of(tasks))
-    assert "|  | tiny | Xmodel-2.5 | Xmodel-2 | Qwen3-1.7B |" in text
-    assert re.search(r"^\| ARC-Challenge \| 50\.00 ± 1\.00 \| 48\.89 \| 46\.16 \|  \|", text, re.M)
-    assert re.search(r"^\| Average \| 50\.00 ± 0\.28 \| 52\.49 \| 50\.34 \| 56\.96 \|", text, re.M)
+    assert "|  | tiny | Xmodel-2 | MiniCPM-1B | Llama-3.2-1B |" in text  # the three smallest
+    assert f"| Parameters | {size_of(recipe)} | 1.2B | 1B | 1B |" in text
+    assert re.search(r"^\| ARC-Challenge \| 50\.00 ± 1\.00 \| 46\.16 \|  \|  \|", text, re.M)
+    assert re.search(r"^\| Average \| 50\.00 ± 0\.28 \| 50\.34 \| 48\.95 \| 44\.72 \|", text, re.M)
+
+
+def test_peers_are_of_about_the_models_size() -> None:
+    def names(suite: str, parameters: float) -> list[str]:
+        return [row.model for row in SUITES[suite].peers(int(parameters))]
+
+    everyone = [row.model for row in SUITES["gpt-s-5m"].published]
+    assert names("gpt-s-5m", 5.158e6) == everyone
+    assert names("gpt-s-5m", 60e6) == ["pythia-31m", "pythia-14m", "Supra-Mini-v5-8M"]
+    assert names("gpt-s-5m", 39e6) == [
+        "GPT-S-5M",
+        "pythia-31m",
+        "pythia-14m",
+        "Spark-5M-Base-v4",
+        "Supra-Mini-v5-8M",
+    ]
+    assert names("gpt-s-5m", 1.3e9) == ["pythia-31m", "pythia-14m", "Supra-Mini-v5-8M"]
+    assert names("gpt-x2", 5e6) == ["GPT-X2-125M", "GPT-X-125M", "GPT-2 (124M)"]
+    assert len(names("xmodel-2", 1.2e9)) == len(SUITES["xmodel-2"].published)
 
 
 def test_errors_of_columns_and_averages() -> None:
@@ -124,13 +156,13 @@ def test_a_suites_own_results_are_known_as_its_own(name: str) -> None:
 
 
 def test_results_of_elsewhere_are_taken_if_they_are_of_this_model(
-    run: Path, export: Path, tmp_path: Path
+    run: Path, export: Path, recipe: Recipe, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "evaluation"
     write_json(elsewhere / "results.json", results_of(gpt_s()))
     for place in (elsewhere, elsewhere / "results.json"):
         text = write_model_card(run, export, CardFacts(results=place)).read_text(encoding="utf-8")
-        assert "| tiny | 25.00 ± 1.00" in text
+        assert f"| tiny | {size_of(recipe)} | 25.00 ± 1.00" in text
     write_json(elsewhere / "results.json", results_of(gpt_s()) | {"model": {"name": "other@1M"}})
     with pytest.raises(UserError, match=r"these results are of 'other@1M'; expected those of 'tiny@16\.38K'"):
         write_model_card(run, export, CardFacts(results=elsewhere))

@@ -88,7 +88,8 @@ def _cut(fit: dict[str, int]) -> str:
 def render_suite(suite: Suite, name: str, results: dict[str, Any]) -> Table:
     """The run in the columns of a card, with the card's own rows; percent."""
     measured = suite_row(suite, task_results(results))
-    rows = [(results["model"]["name"], (*measured.values, measured.average)), *suite.published]
+    published = [(row.model, row.values) for row in suite.published]
+    rows = [(results["model"]["name"], (*measured.values, measured.average)), *published]
     caption = f"{rows[0][0]} was measured here. Published rows: {suite.source}."
     titles = [*(column.title for column in suite.columns), "average"]
     if len(suite.columns) <= _WIDE:

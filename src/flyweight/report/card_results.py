@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flyweight.evaluation.results import Metric, TaskResult
-from flyweight.evaluation.suites import SUITES, Row, Suite, measured_suites, suite_row
+from flyweight.evaluation.suites import SUITES, PublishedRow, Row, Suite, measured_suites, suite_row
+from flyweight.recipe import format_tokens
 from flyweight.report.markdown import code, inline, table
 from flyweight.report.results import bits_per_byte_rows, measurements
 from flyweight.report.run import RunRecord
@@ -15,14 +16,15 @@ _WIDE = 8
 """A suite of more columns is shown on its side."""
 
 
-def results_text(record: RunRecord, export: Mapping[str, Any]) -> str:
+def results_text(record: RunRecord, export: Mapping[str, Any], parameters: int) -> str:
     """Everything that was measured; what was not has no line.
 
     Args:
         record: the run.
         export: flyweight_export.json.
+        parameters: of the model, by which its peers are found.
     """
-    suites = _suite_parts(record)
+    suites = _suite_parts(record, parameters)
     parts = [*suites, *_bits_parts(record), *_task_parts(record, headed=bool(suites))]
     if parts and "file" in export:
         weights = code(str(export.get("dtype")))
@@ -39,19 +41,21 @@ def measured_tasks(results: Mapping[str, Any]) -> dict[str, TaskResult]:
     return {task: TaskResult(metrics, {}) for task, metrics in found.items()}
 
 
-def _suite_parts(record: RunRecord) -> list[str]:
+def _suite_parts(record: RunRecord, parameters: int) -> list[str]:
     tasks = measured_tasks(record.results)
     partial = {row.task for row in measurements(record.results) if row.partial}
     parts = []
     without = [key for part in ("missing", "failed") for key in _keys(record.results.get(part))]
     for name in measured_suites(tasks, without):
         suite = SUITES[name]
-        row = suite_row(suite, tasks)
+        row, peers = suite_row(suite, tasks), suite.peers(parameters)
         cut = any(part.key in partial for part in suite.parts)
         parts += [
             f"In percent, ± standard error. {_how(record, wide=len(suite.columns) > _WIDE)}",
-            _suite_table(suite, row, f"{record.name}{', on a part of each set' if cut else ''}"),
-            " ".join(_suite_notes(suite, row, cut)),
+            _suite_table(
+                suite, row, f"{record.name}{', on a part of each set' if cut else ''}", parameters, peers
+            ),
+            " ".join(_suite_notes(suite, row, peers, cut)),
         ]
     return parts
 
@@ -70,17 +74,18 @@ def _how(record: RunRecord, *, wide: bool) -> str:
     return f"The first {'column' if wide else 'row'} was measured {tasks}{exact}."
 
 
-def _suite_table(suite: Suite, row: Row, label: str) -> str:
-    titles = [*(column.title for column in suite.columns), "Average"]
+def _suite_table(suite: Suite, row: Row, label: str, parameters: int, peers: Sequence[PublishedRow]) -> str:
+    titles = ["Parameters", *(column.title for column in suite.columns), "Average"]
     mine = [
         _with_error(value, error)
         for value, error in zip((*row.values, row.average), (*row.errors, row.average_error), strict=True)
     ]
-    rows = [[label, *mine]]
+    rows = [[label, format_tokens(parameters), *mine]]
     rows += [
-        [peer.model, *("" if value is None else f"{value:.2f}" for value in peer.values)]
-        for peer in suite.published
-    ]
+        [peer.model, format_tokens(peer.parameters),
+         *("" if value is None else f"{value:.2f}" for value in peer.values)]
+        for peer in peers
+    ]  # fmt: skip
     if len(suite.columns) <= _WIDE:
         return table(["Model", *titles], rows)
     turned = [[title, *cells] for title, *cells in zip(titles, *(cells[1:] for cells in rows), strict=True)]
@@ -93,11 +98,13 @@ def _with_error(value: float | None, error: float | None) -> str:
     return f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}"
 
 
-def _suite_notes(suite: Suite, row: Row, cut: bool) -> list[str]:
+def _suite_notes(suite: Suite, row: Row, peers: Sequence[PublishedRow], cut: bool) -> list[str]:
     notes = [
         f"The other {'columns' if len(suite.columns) > _WIDE else 'rows'} are published numbers, measured by others "
         f"and not here ({inline(suite.source)}): small differences between them and the first mean nothing."
     ]
+    if (left := len(suite.published) - len(peers)) > 0:
+        notes.append(f"Those nearest in size are shown, {left} of other sizes are not.")
     if missing := [
         column.title for column, value in zip(suite.columns, row.values, strict=True) if value is None
     ]:

@@ -42,7 +42,7 @@ def card_body(
         inline(record.recipe.description),
         _what_it_is(record, plan, export, licence, base_model),
         usage_text(export, folder, trained_context(record)),
-        section("Results", results_text(record, export)),
+        section("Results", results_text(record, export, plan.parameters["total"])),
         section("Parameters", _parameters(plan)),
         section("Data", data_text(record, plan)),
         section("Training", _training(record, plan, images)),
