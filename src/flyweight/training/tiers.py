@@ -86,8 +86,9 @@ def choose_compile(recipe: Recipe, device: torch.device, peak_flops: float) -> t
         if device.type == "mps":
             return False, "not compiled: torch.compile is not ready for this device"
         if seconds * COMPILE_GAIN < 2 * COMPILE_SECONDS * shapes:
+            minutes = max(1, round(seconds / 60))
             return False, (
-                f"not compiled: the run will take about {max(1, round(seconds / 60)):,} minutes, and compiling pays "
+                f"not compiled: the run will take about {minutes:,} minute{'s' * (minutes > 1)}, and compiling pays "
                 f"from about {round(2 * COMPILE_SECONDS * shapes / COMPILE_GAIN / 60):,} on"
             )
     if (problem := _compiler_problem(device)) is not None:
