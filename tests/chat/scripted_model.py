@@ -59,6 +59,9 @@ class ScriptedModel(LanguageModel):
         logits[0, token] = 8.0
         return logits
 
+    def joins(self, cache: Any) -> bool:
+        return False  # every prompt is shown whole
+
     def prompts(self) -> list[str]:
         """What it was shown, as text."""
         return [self.tokenizer.decode(tokens) for tokens in self.shown]

@@ -12,7 +12,7 @@ from flyweight.base import derive_seed
 from flyweight.chat.prompt import Prompt
 from flyweight.chat.settings import Settings
 from flyweight.chat.token_labels import TokenLabel, TokenLabels
-from flyweight.inference import LanguageModel, Step, TextStream, generate_steps
+from flyweight.inference import LanguageModel, PrefixCache, Step, TextStream, generate_steps
 
 ALTERNATIVES = 10
 """The likeliest tokens that are told of each step."""
@@ -79,6 +79,7 @@ def write_answer(
     *,
     attempt: int = 0,
     stopped: Callable[[], bool] = lambda: False,
+    cache: PrefixCache | None = None,
 ) -> Iterator[Token | Ending]:
     """What `model` writes after `prompt`, its last item an `Ending`.
 
@@ -89,6 +90,7 @@ def write_answer(
         settings: how.
         attempt: at the same answer; each is another one.
         stopped: asked before each token; the answer ends where it says so.
+        cache: of the model, so that what it has read before is not read again.
 
     Raises:
         UserError: the model computes NaN.
@@ -104,6 +106,7 @@ def write_answer(
         settings.sampling,
         answer_seed(settings.seed, attempt),
         stops,
+        cache,
     )
     while True:
         if stopped():

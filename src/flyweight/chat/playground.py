@@ -13,7 +13,7 @@ from flyweight.chat.conversation import text_so_far
 from flyweight.chat.prompt import Prompt, chat_prompt, text_prompt
 from flyweight.chat.settings import SETTINGS, Settings
 from flyweight.chat.token_labels import TokenLabels
-from flyweight.inference import LanguageModel, Message
+from flyweight.inference import LanguageModel, Message, PrefixCache
 
 _LOOKS = 0.2
 """Seconds between two looks whether somebody who waits for the model still wants it."""
@@ -42,6 +42,7 @@ class Playground:
         self.base = model.chat is None
         """Whether the model knows no conversations."""
         self._labels = TokenLabels(model.tokenizer)
+        self._cache = PrefixCache(model)
         self._lock = threading.Lock()
         if system and self.chat is None:
             why = "has no chat template" if self.base else "is asked to go on with texts (--raw)"
@@ -65,7 +66,9 @@ class Playground:
         self, prompt: Prompt, settings: Settings, attempt: int, stopped: Callable[[], bool]
     ) -> Iterator[Token | Ending]:
         """See `write_answer`."""
-        return write_answer(self.model, self._labels, prompt, settings, attempt=attempt, stopped=stopped)
+        return write_answer(
+            self.model, self._labels, prompt, settings, attempt=attempt, stopped=stopped, cache=self._cache
+        )
 
     @contextmanager
     def turn(self, stopped: Callable[[], bool], waiting: Callable[[], None]) -> Iterator[bool]:

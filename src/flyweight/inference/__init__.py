@@ -24,6 +24,7 @@ from flyweight.inference.huggingface import HuggingFaceModel
 from flyweight.inference.language_model import DecoderModel, LanguageModel
 from flyweight.inference.loading import load_model, trained_length
 from flyweight.inference.precision import Precision, autocast, choose_precision
+from flyweight.inference.prefix_cache import PrefixCache
 from flyweight.inference.sampling import Sampling
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "LanguageModel",
     "Message",
     "Precision",
+    "PrefixCache",
     "Sampling",
     "Step",
     "TextStream",

@@ -2,7 +2,8 @@
 
 A cache of B rows can be cut down to some of them and put beside another, so that rows that are finished make
 room for new ones. Rows of different lengths end together: the shorter ones are padded on the left, and whoever
-holds the cache knows where (`valid` of `LanguageModel.next_logits`).
+holds the cache knows where (`valid` of `LanguageModel.next_logits`). It can also be cut down to its first positions,
+which another text may begin with as well.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ class Cache(Protocol):
         """A cache of the rows of both, those of the shorter one padded on the left."""
         ...
 
+    def beginning(self, length: int, room: int) -> Self:
+        """A cache of the first `length` positions, with room for `room` altogether."""
+        ...
+
 
 class TokenCache:
     """The tokens themselves (B, S), for models that remember nothing else: all of it is computed again."""
@@ -41,6 +46,10 @@ class TokenCache:
         length = max(self.tokens.shape[1], other.tokens.shape[1])
         return TokenCache(torch.cat([_pad_left(cache.tokens, length, 1) for cache in (self, other)]))
 
+    def beginning(self, length: int, room: int) -> TokenCache:
+        """See `Cache`."""
+        return TokenCache(self.tokens[:, :length])
+
 
 class TransformersCache:
     """A cache of transformers, which the first forward pass makes."""
@@ -50,7 +59,7 @@ class TransformersCache:
 
     @property
     def joins(self) -> bool:
-        """Whether rows can be taken out and put in: every layer keeps all keys and values, nothing else."""
+        """Whether it can be cut and joined: every layer keeps all keys and values, and nothing else."""
         from transformers.cache_utils import DynamicLayer
 
         layers = getattr(self.past, "layers", None)
@@ -68,6 +77,12 @@ class TransformersCache:
         for mine, theirs in zip(self.past.layers, other.past.layers, strict=True):
             mine.keys = torch.cat([_pad_left(layer.keys, length, 2) for layer in (mine, theirs)])
             mine.values = torch.cat([_pad_left(layer.values, length, 2) for layer in (mine, theirs)])
+        return self
+
+    def beginning(self, length: int, room: int) -> TransformersCache:
+        """See `Cache`."""
+        for layer in self.past.layers:
+            layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
         return self
 
 

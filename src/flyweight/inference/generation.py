@@ -11,6 +11,7 @@ from torch import Tensor
 from flyweight.base import UserError, derive_seed
 from flyweight.corpus import TextTokenizer
 from flyweight.inference.language_model import LanguageModel
+from flyweight.inference.prefix_cache import PrefixCache
 from flyweight.inference.sampling import Sampling, draw, next_token_probabilities
 
 
@@ -105,6 +106,7 @@ def generate_steps(
     sampling: Sampling,
     seed: int,
     stop_tokens: Collection[int] = (),
+    cache: PrefixCache | None = None,
 ) -> Iterator[Step]:
     """What `generate_stream` does, token by token, with the one that ends the text.
 
@@ -115,6 +117,7 @@ def generate_steps(
         sampling: how a token is chosen.
         seed: the same seed, model and settings give the same tokens.
         stop_tokens: end the text, beside the model's own.
+        cache: of this model; what it holds of the prompt's beginning is not read again.
 
     Raises:
         UserError: a setting that is out of its range; while tokens are asked for, a model that computes NaN.
@@ -122,7 +125,8 @@ def generate_steps(
     if max_new_tokens < 1:
         raise UserError(f"max_new_tokens is {max_new_tokens}; expected 1 or more.")
     kept = fit_prompt(list(context), max_new_tokens, model.max_length)
-    return _walk(model, kept, max_new_tokens, sampling, seed, model.stop_tokens | set(stop_tokens))
+    stops = model.stop_tokens | set(stop_tokens)
+    return _walk(model, kept, max_new_tokens, sampling, seed, stops, cache or PrefixCache(model))
 
 
 def fit_prompt(tokens: list[int], max_new_tokens: int, max_length: int) -> list[int]:
@@ -138,17 +142,17 @@ def _walk(
     sampling: Sampling,
     seed: int,
     stops: Collection[int],
+    cache: PrefixCache,
 ) -> Iterator[Step]:
     generator = torch.Generator().manual_seed(derive_seed(seed, "generation"))
     end = min(len(context) + max_new_tokens, model.max_length)
-    cache = model.new_cache(1, end)
+    new = context[cache.begin(context, end) :]
     # A vocabulary may be padded past the tokenizer's entries; those rows stand for no text.
     entries = model.tokenizer.vocab_size
     seen = torch.tensor([context], dtype=torch.int64, device=model.device)
-    new = seen
     first = int(context[0] == model.prefix_token)
     while seen.shape[1] < end:
-        logits = model.next_logits(new, cache)[0, :entries]
+        logits = cache.read(new)[:entries]
         if logits.isnan().any():
             raise UserError(
                 f"{model.name}: what the model computes is not a number (NaN), so it cannot write; its weights are "
@@ -161,8 +165,8 @@ def _walk(
         yield Step(token, token in stops, logits.softmax(0), probabilities)
         if token in stops:
             return
-        new = torch.tensor([[token]], dtype=torch.int64, device=model.device)
-        seen = torch.cat([seen, new], dim=1)
+        new = [token]
+        seen = torch.cat([seen, torch.tensor([new], dtype=torch.int64, device=model.device)], dim=1)
 
 
 class TextStream:

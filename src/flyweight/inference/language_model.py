@@ -47,9 +47,9 @@ class LanguageModel(ABC):
     """
 
     takes_trees = False
+    """Whether `logits_at` and `score` take rows that are trees (`Placement`)."""
     longest_row: int | None = None
     """Tokens that a row of several requests may have, at most; None where only positions count."""
-    """Whether `logits_at` and `score` take rows that are trees (`Placement`)."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class LanguageModel(ABC):
         return self.logits_at(cache.tokens.gather(1, places), rows, lengths - 1)
 
     def joins(self, cache: Any) -> bool:
-        """Whether rows can be taken out of `cache` and put in (`caches.Cache`), once it has seen some tokens."""
+        """Whether `cache`, once it has seen some tokens, can be cut and joined (`caches.Cache`)."""
         return True
 
 

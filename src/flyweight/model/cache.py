@@ -65,6 +65,14 @@ class KVCache:
         joined.max_length, joined.length = length + room, length
         return joined
 
+    def beginning(self, length: int, room: int) -> KVCache:
+        """A cache of the first `length` positions, with room for `room` altogether."""
+        begun = copy.copy(self)
+        begun.keys = _side_by_side([(self.keys, length)], length, room - length)
+        begun.values = _side_by_side([(self.values, length)], length, room - length)
+        begun.max_length, begun.length = room, length
+        return begun
+
     def advance(self, tokens: int) -> None:
         """Count `tokens` more positions as filled."""
         self.length += tokens
