@@ -194,6 +194,7 @@ def test_a_gguf_card_says_how_llama_cpp_takes_it(run: Path, export: Path):
     assert metadata["library_name"] == "gguf"
     assert metadata["base_model"] == "me/tiny"
     assert "llama-completion -m tiny-Q8_0.gguf -c 32 " in text
+    assert "-cnv -st" not in text
     assert 'Llama("tiny-Q8_0.gguf", n_ctx=32' in text
     assert "| tiny-Q8\\_0.gguf | weights in q8\\_0, tokenizer and settings in one file | 2MB |" in text
     assert "Nobody has loaded this file yet" in text
@@ -209,14 +210,16 @@ def test_a_chat_template_brings_an_example_and_another_limitation(run: Path, exp
     text = write_model_card(run, export).read_text(encoding="utf-8")
     assert "apply_chat_template" not in text
     assert "It was not taught to follow instructions" in text
-    write_json(export / "tokenizer_config.json", {"chat_template": "{{ messages }}"})
+    record = json.loads((export / "flyweight_export.json").read_text())
+    write_json(export / "flyweight_export.json", record | {"chat_template": True})
     text = write_model_card(run, export).read_text(encoding="utf-8")
     assert "apply_chat_template" in text
     assert "It was not taught to follow instructions" not in text
-    (export / "tokenizer_config.json").write_text("broken")
-    assert "apply_chat_template" not in write_model_card(run, export).read_text(encoding="utf-8")
-    (export / "chat_template.jinja").write_text("{{ messages }}")
-    assert "apply_chat_template" in write_model_card(run, export).read_text(encoding="utf-8")
+    write_json(export / "flyweight_export.json", record | {"chat_template": True, "file": "tiny-F32.gguf"})
+    text = write_model_card(run, export).read_text(encoding="utf-8")
+    assert '-cnv -st -p "What is the sea?"' in text
+    assert "model.create_chat_completion(messages, **sampling)" in text
+    assert "It was not taught to follow instructions" not in text
 
 
 def test_the_examples_sampling_options_are_all_there(run: Path, export: Path):

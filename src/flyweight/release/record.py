@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.base import UserError, read_json
+from flyweight.inference import chat_format
 from flyweight.recipe import identity_hash
 from flyweight.release.source import Source
 
@@ -52,6 +53,7 @@ def record_of(source: Source, seconds: float) -> dict[str, Any]:
             **({"average": average} if average else {}),
         },
         "recipe_hash": identity_hash(source.recipe),
+        "chat_template": chat_format(source.recipe, source.tokenizer) is not None,
         "seconds": round(seconds, 2),
         "flyweight_version": importlib.metadata.version("flyweight"),
     }

@@ -11,7 +11,7 @@ from flyweight.planning import Plan, plan_recipe
 from flyweight.planning.rendering import format_duration
 from flyweight.report.card_origin import data_text, limitations_text, repeat_text, trained_context
 from flyweight.report.card_results import results_text
-from flyweight.report.card_usage import has_chat_template, usage_text
+from flyweight.report.card_usage import knows_conversations, usage_text
 from flyweight.report.markdown import inline, section, table
 from flyweight.report.run import RunRecord
 from flyweight.report.spending import caveat, energy_rows, time_rows
@@ -36,7 +36,7 @@ def card_body(
         base_model: the repository that this model is made from.
     """
     plan = plan_recipe(record.recipe, record.corpus_tokens or None, realised=record.realised)
-    chats = has_chat_template(folder)
+    chats = knows_conversations(export)
     parts = [
         f"# {inline(record.name)}",
         inline(record.recipe.description),

@@ -16,6 +16,7 @@ from flyweight.report.markdown import fenced, section, table
 PROMPT, QUESTION = "Once upon a time", "What is the sea?"
 NEW_TOKENS = 128
 SAMPLING = {"temperature": 0.8, "top_p": 0.95, "repetition_penalty": 1.1}
+_CHATS = "It knows the format of conversations:"
 NO_REPEAT = 3
 """Runs of so many tokens are not written twice: small models go round in circles."""
 
@@ -39,20 +40,14 @@ def usage_text(export: Mapping[str, Any], folder: Path, context: int) -> str:
         else f"The weights fit the stock class `{export.get('model_class')}`, so nothing but transformers is needed."
     )
     parts = [why, fenced(_loading(trust, context) + _writing(), "python")]
-    if has_chat_template(folder):
-        parts += ["It knows the format of conversations:", fenced(_chatting(), "python")]
+    if knows_conversations(export):
+        parts += [_CHATS, fenced(_chatting(), "python")]
     return section("How to use", "\n\n".join([*parts, *_checked(export)]))
 
 
-def has_chat_template(folder: Path) -> bool:
-    """Whether the export's tokenizer brings a chat template."""
-    if (folder / "chat_template.jinja").is_file():
-        return True
-    try:
-        settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(settings, dict) and bool(settings.get("chat_template"))
+def knows_conversations(export: Mapping[str, Any]) -> bool:
+    """Whether the export brings a chat template."""
+    return export.get("chat_template") is True
 
 
 def _loading(trust: str, context: int) -> str:
@@ -117,26 +112,32 @@ def _checked(export: Mapping[str, Any]) -> list[str]:
 def _llama_cpp(export: Mapping[str, Any], folder: Path, context: int) -> str:
     file, words = str(export["file"]), min(NEW_TOKENS, max(1, context // 2))
     temperature, top_p, penalty = SAMPLING.values()
+
+    def command(asked: str) -> str:
+        return fenced(
+            f"llama-completion -m {shlex.quote(file)} -c {context} -n {words} {asked} \\\n"
+            f"  --temp {temperature} --top-p {top_p} --repeat-penalty {penalty}",
+            "sh",
+        )
+
     python = f"""from llama_cpp import Llama
 
-prompt = "{PROMPT}"
 model = Llama({json.dumps(file)}, n_ctx={context}, verbose=False)
-answer = model(prompt, max_tokens={words}, temperature={temperature}, top_p={top_p}, repeat_penalty={penalty})
-print(prompt + answer["choices"][0]["text"])"""
-    shell = (
-        f'llama-completion -m {shlex.quote(file)} -c {context} -n {words} -no-cnv -p "{PROMPT}" \\\n'
-        f"  --temp {temperature} --top-p {top_p} --repeat-penalty {penalty}"
-    )
-    return "\n\n".join(
-        [
-            "With llama.cpp (older versions call this program `llama-cli`):",
-            fenced(shell, "sh"),
-            "The same from Python, with llama-cpp-python:",
-            fenced(python, "python"),
-            *_checked(export),
-            *_files(export, folder),
-        ]
-    )
+sampling = dict(max_tokens={words}, temperature={temperature}, top_p={top_p}, repeat_penalty={penalty})
+prompt = "{PROMPT}"
+print(prompt + model(prompt, **sampling)["choices"][0]["text"])"""
+    chat = f"""messages = [{{"role": "user", "content": "{QUESTION}"}}]
+answer = model.create_chat_completion(messages, **sampling)
+print(answer["choices"][0]["message"]["content"])"""
+    parts = [
+        "With llama.cpp (older versions call this program `llama-cli`):",
+        command(f'-no-cnv -p "{PROMPT}"'),
+        "The same from Python, with llama-cpp-python:",
+        fenced(python, "python"),
+    ]
+    if knows_conversations(export):
+        parts += [_CHATS, command(f'-cnv -st -p "{QUESTION}"'), fenced(chat, "python")]
+    return "\n\n".join([*parts, *_checked(export), *_files(export, folder)])
 
 
 def _files(export: Mapping[str, Any], folder: Path) -> list[str]:
