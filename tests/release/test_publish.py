@@ -227,7 +227,26 @@ def test_a_linked_folder_of_images_is_refused(export: Path, tmp_path: Path) -> N
         plan_publication(export, "me/small")
 
 
-@pytest.mark.parametrize("secret", [TOKEN, "AKIA" + "A" * 16, "-----BEGIN OPENSSH PRIVATE KEY-----"])
+def test_a_token_in_a_checked_file_or_in_the_record_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=f"{EXPORT_FILE}: this looks like it holds a token or a key"):
+        plan_publication(make_export(tmp_path / "record", note=TOKEN), "me/small")
+    monkeypatch.setitem(FILES, "config.json", f'{{"note": "{TOKEN}"}}'.encode())
+    with pytest.raises(UserError, match=r"config\.json: this looks like it holds a token or a key"):
+        plan_publication(make_export(tmp_path / "config"), "me/small")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        TOKEN,
+        "AKIA" + "A" * 16,
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+        "ghp_" + "a" * 36,
+        "github_pat_" + "a" * 40,
+    ],
+)
 @pytest.mark.parametrize("name", ["README.md", "LICENSE", "assets/a.svg"])
 def test_a_token_in_a_text_is_found(export: Path, name: str, secret: str) -> None:
     (export / name).write_text(f"log in with {secret}\n")
@@ -304,20 +323,43 @@ def test_no_network_is_one_sentence(export: Path, monkeypatch: pytest.MonkeyPatc
         ("/api/repos/create", 402, "no room .* nothing was published"),
         ("/preupload/", 403, "may not write there, .* nothing was published"),
         ("/tree/", 500, "commit 000000000000 was made, look at"),
+        ("/tree/", 401, "does not accept the login, .* commit 000000000000 was made, look at"),
+        ("/tree/", 403, "may not write there, .* commit 000000000000 was made, look at"),
+        ("/tree/", 404, "commit 000000000000 was made, look at"),
+        ("/tree/", 413, "commit 000000000000 was made, look at"),
+        ("/tree/", 400, "commit 000000000000 was made, look at"),
     ],
 )
 def test_an_upload_that_breaks_says_how_far_it_came(
     export: Path, hub: UploadHub, part: str, status: int, told: str
 ) -> None:
     hub.answers[part] = status
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=told) as raised:
         publish(plan_publication(export, "me/small"))
+    assert part != "/tree/" or "nothing was published" not in str(raised.value)
     files = hub.repositories["me/small"].files if "me/small" in hub.repositories else {}
     assert (len(files) == 6) == (part == "/tree/")
     assert not files or len(files) == 6  # never a part of it
     hub.answers.clear()
     publish(plan_publication(export, "me/small"))
     assert len(hub.repositories["me/small"].files) == 6
+
+
+def test_a_file_that_changes_after_the_list_was_shown_is_not_sent(export: Path, hub: UploadHub) -> None:
+    for name in ("model.safetensors", EXPORT_FILE, "assets/loss.png"):
+        planned = plan_publication(export, "me/small")
+        before = (export / name).read_bytes()
+        (export / name).write_bytes(before[:-1] + b"?")
+        with pytest.raises(UserError, match=rf"changed since the list .* {name}; nothing was published"):
+            publish(planned)
+        (export / name).write_bytes(before)
+    assert hub.repositories == {}
+
+
+def test_a_file_that_arrives_cut_short_is_told(export: Path, hub: UploadHub) -> None:
+    hub.shortened = ("model.safetensors",)
+    with pytest.raises(UserError, match=r"was made, but without model\.safetensors"):
+        publish(plan_publication(export, "me/small"))
 
 
 def test_a_file_that_the_repository_ignores_is_told(export: Path, hub: UploadHub) -> None:

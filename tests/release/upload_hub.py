@@ -41,6 +41,8 @@ class UploadHub:
     """By a part of the address: the status that is answered instead; 0 hangs up."""
     ignored: tuple[str, ...] = ()
     """Files that the repository's .gitignore keeps out."""
+    shortened: tuple[str, ...] = ()
+    """Files of which it keeps all but the last byte."""
     deaf: bool = False
     """Whether it makes everything public."""
     asked: list[str] = field(default_factory=list)
@@ -143,7 +145,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif rest[0] == "tree":
             self._json(
                 [
-                    {"type": "file", "path": path, "size": len(data), "oid": "0" * 40}
+                    {
+                        "type": "file",
+                        "path": path,
+                        "size": len(data) - (path in self.hub.shortened),
+                        "oid": "0" * 40,
+                    }
                     for path, data in repository.files.items()
                 ]
             )

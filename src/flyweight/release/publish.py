@@ -6,6 +6,7 @@ belongs into an export is refused: a folder is often put together by hand, and w
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,10 +33,12 @@ _KINDS = (".json", ".safetensors", ".gguf", ".py", ".jinja", ".txt", ".model")
 _BESIDE = ("LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "NOTICE.md", "NOTICE.txt", ".gitattributes")
 """What may be laid beside it by hand."""
 _IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".svg")
+_NO_TEXT = (*_IMAGES[:-1], ".safetensors", ".gguf", ".model")
 _SECRET = re.compile(
     r"\bhf_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}|\bAKIA[0-9A-Z]{16}\b|-----BEGIN [A-Z ]*PRIVATE KEY"
+    r"|\bgh[opsu]_[A-Za-z0-9]{30,}|\bgithub_pat_[A-Za-z0-9_]{30,}|\bglpat-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[\w-]{10,}"
 )
-"""What tokens and keys look like."""
+"""What tokens and keys of the hub, OpenAI and its like, AWS, GitHub, GitLab and Slack look like."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Sent:
     name: str
     size: int
     """In bytes."""
+    sha256: str
     content: Path | bytes
     note: str = ""
     """What is to be said about it."""
@@ -101,6 +105,11 @@ class Published:
     commit: str
 
 
+def is_repository(name: str) -> bool:
+    """Whether this is OWNER/NAME."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) is not None
+
+
 def plan_publication(folder: Path, repository: str) -> Publication:
     """What would be sent to OWNER/NAME; no network is needed.
 
@@ -108,24 +117,23 @@ def plan_publication(folder: Path, repository: str) -> Publication:
         UserError: no export, one whose check did not pass or whose files have changed since, something in the folder
             that does not belong to it, a card that cannot be read, or a name that is none.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repository, re.ASCII):
+    if not is_repository(repository):
         raise UserError(
             f"{repository!r} is no repository of the hub; expected OWNER/NAME, such as me/my-model."
         )
     record = _checked_record(folder)
     names = _refuse_strangers(folder, record)
-    files = [
-        Sent(name, (folder / name).stat().st_size, folder / name)
-        for name in (*sorted(record["files"]), EXPORT_FILE)
-    ]
-    for name in names:
-        text = None if name.lower().endswith(_IMAGES[:-1]) else _read_text(folder / name)
+    files = []
+    for name in (CARD_FILE, *sorted(record["files"]), EXPORT_FILE, *names):
+        text = None if name.lower().endswith(_NO_TEXT) else _read_text(folder / name)
         if text is not None and _SECRET.search(text):
             raise UserError(f"{folder / name}: this looks like it holds a token or a key; take it out.")
-        if name != CARD_FILE:
-            files.append(Sent(name, (folder / name).stat().st_size, folder / name))
-        elif text is not None:
-            files.insert(0, _card(folder / name, text, repository))
+        if name == CARD_FILE:
+            files.append(_card(folder / name, text or "", repository))
+            continue
+        known = record["files"].get(name, {}).get("sha256")
+        size, content = (folder / name).stat().st_size, folder / name
+        files.append(Sent(name, size, known or sha256_of(content), content))
     return Publication(folder, repository, tuple(files))
 
 
@@ -169,7 +177,7 @@ def _is_same(file: Path, about: Any) -> bool:
 
 
 def _refuse_strangers(folder: Path, record: Mapping[str, Any]) -> list[str]:
-    """The files beside those that were checked; raises where one of them does not belong there."""
+    """What lies beside the card and the files that were checked; raises where something does not belong there."""
     beside, strangers = [], []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -189,7 +197,7 @@ def _refuse_strangers(folder: Path, record: Mapping[str, Any]) -> list[str]:
         )
     if CARD_FILE not in beside:
         raise UserError(f"{folder}: the model card ({CARD_FILE}) is missing; export it again, or write one.")
-    return beside
+    return [name for name in beside if name != CARD_FILE]
 
 
 def _read_text(file: Path) -> str:
@@ -212,7 +220,7 @@ def _card(file: Path, text: str, repository: str) -> Sent:
     changed = text.replace(EXAMPLE_FOLDER, f'folder = "{repository}"')
     note = f"its example loads {repository}" if changed != text else ""
     data = changed.encode()
-    return Sent(CARD_FILE, len(data), data, note)
+    return Sent(CARD_FILE, len(data), hashlib.sha256(data).hexdigest(), data, note)
 
 
 def look_at_target(publication: Publication, *, private: bool) -> Target:
@@ -257,6 +265,16 @@ def publish(publication: Publication, *, private: bool = False) -> Published:
     """
     api, name = _api(), publication.repository
     operations = [CommitOperationAdd(file.name, _source(file)) for file in publication.files]
+    changed = [
+        file.name
+        for file, operation in zip(publication.files, operations, strict=True)
+        if operation.upload_info.sha256.hex() != file.sha256
+    ]
+    if changed:
+        raise UserError(
+            f"{publication.folder}: changed since the list of files was made: {', '.join(changed)}; nothing was "
+            f"published."
+        )
     with explain_upload_errors(name, api):
         # Without --private the owner's own default holds, which for some organisations is private.
         api.create_repo(name, private=private or None, exist_ok=True)
@@ -266,7 +284,8 @@ def publish(publication: Publication, *, private: bool = False) -> Published:
     with explain_upload_errors(name, api, f"either all of it is there now or nothing: look at {url}"):
         done = api.create_commit(name, operations, commit_message=f"Upload by Flyweight {__version__}")
     made = f"commit {done.oid[:12]} was made"
-    with explain_upload_errors(name, api, f"{made}, look at {url} whether all is there"):
+    unseen = f"{made}, look at {url} whether all is there"
+    with explain_upload_errors(name, api, unseen, unseen):
         tree = api.list_repo_tree(name, revision=done.oid, recursive=True)
         arrived = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
     lost = [file.name for file in publication.files if arrived.get(file.name) != file.size]

@@ -16,13 +16,16 @@ NOTHING = "nothing was published"
 
 
 @contextlib.contextmanager
-def explain_upload_errors(repository: str, api: HfApi, so_far: str = NOTHING) -> Iterator[None]:
+def explain_upload_errors(
+    repository: str, api: HfApi, so_far: str = NOTHING, refused: str = NOTHING
+) -> Iterator[None]:
     """Turn every error of the hub, of the way to it and of an upload into a UserError.
 
     Args:
         repository: its id.
         api: knows the address.
         so_far: what is known of what was published, should the hub not say it.
+        refused: what is known of it where the hub refuses what is asked.
     """
     try:
         yield
@@ -36,7 +39,7 @@ def explain_upload_errors(repository: str, api: HfApi, so_far: str = NOTHING) ->
     except HFValidationError as error:
         raise UserError(f"{repository}: not a name that the hub takes ({reason_of(error)}).") from None
     except HfHubHTTPError as error:
-        raise UserError(f"{repository}: {_refusal(error, api, so_far)}.") from None
+        raise UserError(f"{repository}: {_refusal(error, api, so_far, refused)}.") from None
     except TRANSPORT_ERRORS as error:
         raise UserError(
             f"{repository}: the hub at {without_login(api.endpoint)} does not answer ({reason_of(error)}), check the "
@@ -46,22 +49,22 @@ def explain_upload_errors(repository: str, api: HfApi, so_far: str = NOTHING) ->
         raise UserError(f"{repository}: the upload broke off ({reason_of(error)}); {so_far}.") from None
 
 
-def _refusal(error: HfHubHTTPError, api: HfApi, so_far: str) -> str:
+def _refusal(error: HfHubHTTPError, api: HfApi, so_far: str, refused: str) -> str:
     status, place = error.response.status_code, without_login(api.endpoint)
     if status == 401:
         return (
             f"the hub at {place} does not accept the login, log in anew with `hf auth login`, or check HF_TOKEN; "
-            f"{NOTHING}"
+            f"{refused}"
         )
     if status in (403, 404):
         return (
             f"the login may not write there, take a token with the right to write, and an owner that is you or an "
-            f"organisation of yours (`hf auth whoami`); {NOTHING}"
+            f"organisation of yours (`hf auth whoami`); {refused}"
         )
     if status in (409, 412):
-        return f"somebody else changed the repository at the same time (HTTP {status}), try again; {NOTHING}"
+        return f"somebody else changed the repository at the same time (HTTP {status}), try again; {refused}"
     if status in (402, 413):
-        return f"the hub at {place} has no room for this under that account (HTTP {status}); {NOTHING}"
+        return f"the hub at {place} has no room for this under that account (HTTP {status}); {refused}"
     if passes(error) or status >= 500:
         return f"the hub at {place} cannot take it at present (HTTP {status}), try again later; {so_far}"
-    return f"the hub at {place} refuses it (HTTP {status}: {reason_of(error)}); {NOTHING}"
+    return f"the hub at {place} refuses it (HTTP {status}: {reason_of(error)}); {refused}"

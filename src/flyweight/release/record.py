@@ -41,14 +41,15 @@ def record_of(source: Source, seconds: float) -> dict[str, Any]:
         source: what was exported.
         seconds: that it took.
     """
-    in_run = source.folder.parent.name == "checkpoints"
+    folder = source.folder.resolve()
+    in_run = folder.parent.name == "checkpoints"
     average = source.state.get("average")
     return {
         "format": EXPORT_FORMAT,
         "name": source.recipe.name,
         "source": {
-            "run": source.folder.resolve().parents[1].name if in_run else None,
-            "checkpoint": source.folder.name,
+            "run": folder.parents[1].name if in_run else None,
+            "checkpoint": folder.name,
             "clock": source.state["clock"],
             **({"average": average} if average else {}),
         },

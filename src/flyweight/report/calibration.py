@@ -7,9 +7,10 @@ from typing import Any
 
 from flyweight.evaluation.calibration import READINGS
 from flyweight.plots import ReliabilityBin, reliabilities
-from flyweight.report.figures import number, svg
+from flyweight.report.figures import svg
 from flyweight.report.markup import Html, beside, h, table
 from flyweight.report.names import labelled, palette_of
+from flyweight.report.results import number
 from flyweight.report.run import RunRecord
 
 DRAWN = "options"

@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from flyweight.base import UserError
+from flyweight.release.publish import is_repository
 from flyweight.report.results import bits_per_byte_rows, measurements
 from flyweight.report.run import RunRecord
 
@@ -99,9 +100,7 @@ def check_base_model(base_model: str | None) -> None:
     Raises:
         UserError: something else.
     """
-    if base_model and re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", base_model, re.ASCII):
-        return
-    if base_model is not None:
+    if base_model is not None and not is_repository(base_model):
         raise UserError(f"--base-model {base_model}: expected OWNER/NAME, a repository of the hub.")
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from flyweight.evaluation.context_law import Law
 from flyweight.plots import Fitted, FittedPanel, Series, fitted
-from flyweight.report.figures import number, svg
+from flyweight.report.figures import svg
 from flyweight.report.markup import Html, beside, h, table
 from flyweight.report.names import labelled, palette_of
+from flyweight.report.results import number
 from flyweight.report.run import RunRecord
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -24,7 +22,7 @@ from flyweight.plots import (
 from flyweight.recipe import format_tokens
 from flyweight.report.markup import Html, figure
 from flyweight.report.names import labelled, palette_of, short_names
-from flyweight.report.results import bits_per_byte_rows
+from flyweight.report.results import bits_per_byte_rows, number
 from flyweight.report.run import RunRecord
 
 FEW = 40
@@ -274,12 +272,3 @@ def end_of(runs: Sequence[RunRecord]) -> float:
     return float(
         max((run.clock for run in runs), default=0) or max(run.recipe.training.tokens for run in runs)
     )
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or None: records hold what was not finite as text."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError):
-        return None
-    return found if math.isfinite(found) else None

@@ -9,9 +9,10 @@ from typing import Any
 from flyweight.evaluation.comparison import is_lower_better
 from flyweight.plots import curves
 from flyweight.recipe import format_tokens
-from flyweight.report.figures import described, end_of, number, over_clock, svg
+from flyweight.report.figures import described, end_of, over_clock, svg
 from flyweight.report.markup import Html, folded, grid, h, table
 from flyweight.report.names import labelled, palette_of, short
+from flyweight.report.results import number
 from flyweight.report.run import RunRecord
 
 MANY_TASKS = 9

@@ -69,7 +69,7 @@ def measurements(results: Mapping[str, Any]) -> list[Measurement]:
 
 
 def _task_rows(task: str, node: Mapping[str, Any], limited: bool) -> Iterator[Measurement]:
-    chance = _number(node.get("chance"))
+    chance = number(node.get("chance"))
     partial = limited and task != _TEXT and not task.endswith("-gen")
     for metric, found in _mapped(node.get("metrics")):
         yield from _row(task, (), metric, found, chance, partial)
@@ -87,10 +87,10 @@ def _row(
     chance: float | None,
     partial: bool,
 ) -> Iterator[Measurement]:
-    value, n = _number(found.get("value")), found.get("n")
+    value, n = number(found.get("value")), found.get("n")
     if value is not None:
         count = n if isinstance(n, int) else None
-        error = _number(found.get("stderr"))
+        error = number(found.get("stderr"))
         yield Measurement(task, part, metric, value, error, count, chance, bool(part), partial)
 
 
@@ -100,7 +100,8 @@ def _mapped(node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from ((str(key), value) for key, value in node.items() if isinstance(value, Mapping))
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """A finite number, or None: records hold what was not finite as text."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
@@ -120,7 +121,7 @@ def bits_per_byte_rows(
         if isinstance(values, Mapping):
             name = values.get("name")
             label = labels.get(key, name if isinstance(name, str) else str(key))
-            numbers = {source: _number(value) for source, value in values.items()}
+            numbers = {source: number(value) for source, value in values.items()}
             rows[label] = {source: value for source, value in numbers.items() if value is not None}
     if measured and "after training" not in rows:
         rows["after training"] = dict(measured)

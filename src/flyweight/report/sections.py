@@ -17,6 +17,7 @@ from flyweight.report.context import context_of
 from flyweight.report.markup import Html, Part, beside, folded, grid, h, pairs, table
 from flyweight.report.on_the_way import on_the_way
 from flyweight.report.record import faults_of, notices_of, record_of
+from flyweight.report.results import number
 from flyweight.report.run import RunRecord
 from flyweight.report.samples import samples_of
 from flyweight.report.scores import MANY_ROWS, results_of
@@ -59,7 +60,7 @@ def headline(run: RunRecord, plan: Plan) -> list[tuple[str, str]]:
     """The numbers that come first: (label, value)."""
     rows = [("parameters", format_tokens(plan.parameters["total"]))]
     if run.steps:
-        loss = figures.number(run.steps[-1]["loss"])
+        loss = number(run.steps[-1]["loss"])
         planned = run.recipe.training.tokens
         share = "" if run.clock >= planned else f" ({run.clock / planned:.0%} of {format_tokens(planned)})"
         rows.append(("tokens trained on", format_tokens(run.clock) + share))

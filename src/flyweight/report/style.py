@@ -89,8 +89,8 @@ blockquote em { font-style: normal; font-weight: 600; color: var(--accent); }
 }
 .bar span { flex: none; min-width: 1px; }
 .key {
-  display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; margin: .4rem 0 .8rem; padding: 0; list-style: none; font-
-  size: .85rem;
+  display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; margin: .4rem 0 .8rem; padding: 0; list-style: none;
+  font-size: .85rem;
 }
 .key i { display: inline-block; width: .75em; height: .75em; border-radius: .15em; margin-right: .4em; }
 details { margin: .5rem 0; }
