@@ -14,8 +14,10 @@ from release_models import KINDS
 from safetensors import safe_open
 
 from flyweight.base import UserError
+from flyweight.inference import load_model
 from flyweight.model import FoldedWeights
 from flyweight.release import EXPORT_FILE, ExportError, export, huggingface
+from flyweight.release.record import record_card
 
 COMMON = {
     "config.json",
@@ -70,17 +72,69 @@ def test_a_model_of_our_own_class(write_checkpoint, tmp_path: Path) -> None:
 
 
 def test_a_folded_model_of_a_run_replaces_an_earlier_export(write_checkpoint, tmp_path: Path) -> None:
-    run = write_checkpoint("xmodel-2.5 with qk-norm").parents[1]
     out = tmp_path / "out"
-    out.mkdir()
-    (out / EXPORT_FILE).write_text('{"format": 1}')
-    (out / "from-before.txt").write_text("old")
-    finished = export(run, out)
+    assert export(write_checkpoint("gpt-s"), out).custom_code
+    finished = export(write_checkpoint("xmodel-2.5 with qk-norm").parents[1], out)
     assert finished.model_class == "Qwen3ForCausalLM"
     assert not finished.custom_code
     assert finished.maximum_difference < 1e-4
     assert {file.name for file in out.iterdir()} == COMMON
     assert "auto_map" not in json.loads((out / "config.json").read_text())
+
+
+@pytest.mark.parametrize("stranger", ["LICENSE", ".git/HEAD", "assets/mine.png", "README.md"])
+def test_what_somebody_laid_beside_an_export_is_never_lost(
+    write_checkpoint, tmp_path: Path, stranger: str
+) -> None:
+    checkpoint, out = write_checkpoint("gqa"), tmp_path / "out"
+
+    def card(folder: Path) -> None:
+        (folder / "README.md").write_text("made")
+        record_card(folder, ["README.md"])
+
+    export(checkpoint, out, finish=card)
+    export(checkpoint, out, finish=card)  # what it wrote itself it replaces
+    (out / stranger).parent.mkdir(exist_ok=True)
+    (out / stranger).write_text("mine")
+    with pytest.raises(UserError, match=rf"{stranger} would be lost"):
+        export(checkpoint, out, finish=card)
+    assert (out / stranger).read_text() == "mine"
+    assert (out / "model.safetensors").is_file()
+
+
+def test_what_finishes_an_export_and_fails_leaves_the_earlier_one(write_checkpoint, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(write_checkpoint("gqa"), out)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+
+    def fail(folder: Path) -> None:
+        assert (folder / EXPORT_FILE).is_file()
+        raise UserError("no card")
+
+    with pytest.raises(UserError, match="no card"):
+        export(write_checkpoint("gpt-s"), out, finish=fail)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_the_record_names_the_weights_as_results_of_an_evaluation_do(
+    write_checkpoint, tmp_path: Path
+) -> None:
+    checkpoint, out = write_checkpoint("gqa"), tmp_path / "out"
+    export(checkpoint, out, dtype="bfloat16")
+    assert (
+        json.loads((out / EXPORT_FILE).read_text())["fingerprint"]
+        == load_model(checkpoint, "cpu").fingerprint
+    )
+
+
+def test_a_checkpoint_that_is_named_by_a_dot_has_a_name(
+    write_checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = write_checkpoint("gqa")
+    monkeypatch.chdir(checkpoint)
+    export(".", tmp_path / "out")
+    source = json.loads((tmp_path / "out" / EXPORT_FILE).read_text())["source"]
+    assert (source["run"], source["checkpoint"]) == (checkpoint.parents[1].name, checkpoint.name)
 
 
 def test_a_wrong_weight_is_found_and_nothing_is_left(

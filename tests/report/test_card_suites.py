@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flyweight.base import UserError, write_json
+from flyweight.base import UserError, read_json, write_json
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.suites import SUITES, measured_suites, suite_row
 from flyweight.planning import plan_recipe
@@ -168,6 +168,35 @@ def test_results_of_elsewhere_are_taken_if_they_are_of_this_model(
         write_model_card(run, export, CardFacts(results=elsewhere))
     with pytest.raises(UserError, match="no such file or folder"):
         write_model_card(run, export, CardFacts(results=tmp_path / "nowhere"))
+
+
+def test_results_of_other_weights_are_not_taken_for_this_models(
+    run: Path, export: Path, recipe: Recipe, tmp_path: Path
+) -> None:
+    write_json(
+        export / "flyweight_export.json",
+        read_json(export / "flyweight_export.json", "record") | {"fingerprint": "a"},
+    )
+    for fingerprint, told in (("a", True), ("b", False)):
+        results = results_of(gpt_s())
+        results["model"]["fingerprint"] = fingerprint
+        assert ("25.00 ± 1.00" in card(run, export, results)) == told
+    with pytest.raises(UserError, match=r"called 'tiny@16\.38K' too, but has other weights"):
+        write_model_card(run, export, CardFacts(results=run))
+
+
+def test_a_validation_of_another_clock_is_not_the_exported_models(
+    run: Path, recipe: Recipe, export_record: Any, tmp_path: Path
+) -> None:
+    (run / "results.json").unlink()
+    at_end = write_model_card(run, export_record(tmp_path / "end", recipe, 16384)).read_text(encoding="utf-8")
+    assert "| after training | 1.5" in at_end
+    assert "type: bits_per_byte" in at_end
+    between = export_record(tmp_path / "between", recipe, 9000)
+    text = write_model_card(run, between).read_text(encoding="utf-8")
+    assert "after training" not in text
+    assert re.search(r"\| at [\d.]+K tokens \| 1\.", text)
+    assert "bits_per_byte" not in text.split("\n---\n")[0]
 
 
 BROKEN = (

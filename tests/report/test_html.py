@@ -16,6 +16,15 @@ from flyweight.planning.timelines import planned_shares
 from flyweight.report import figures, read_run, write_report
 from flyweight.report.markup import Html, h, text
 from flyweight.report.sections import source_rows
+from flyweight.report.style import CSS
+
+
+def test_every_declaration_of_the_style_is_one():
+    blocks = re.findall(r"\{([^{}]*)\}", CSS)
+    assert len(blocks) > 50
+    for declaration in (part.strip() for block in blocks for part in block.split(";")):
+        assert re.fullmatch(r"-{0,2}[a-z][a-z-]*[a-z0-9]: [^\n]+|", declaration), declaration
+
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}
 

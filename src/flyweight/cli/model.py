@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -97,26 +98,27 @@ def export(
     from flyweight.report import CardFacts, card_for_export
 
     facts = CardFacts(licence, language or None, base_model, results)
-    (_export_to_hugging_face if to == "hf" else _export_to_gguf)(checkpoint, out, kind)
-    card_for_export(checkpoint, out, facts)
+    facts.check(checkpoint)
+    write = _export_to_hugging_face if to == "hf" else _export_to_gguf
+    write(checkpoint, out, kind, lambda folder: card_for_export(checkpoint, folder, facts))
     print(f"export: {out}")
 
 
-def _export_to_hugging_face(checkpoint: str, out: Path, dtype: Any) -> None:
+def _export_to_hugging_face(checkpoint: str, out: Path, dtype: Any, finish: Callable[[Path], object]) -> None:
     from flyweight.release import export as export_model
 
     with StageProgress() as progress:
-        done = export_model(checkpoint, out, dtype=dtype, progress=progress)
+        done = export_model(checkpoint, out, dtype=dtype, progress=progress, finish=finish)
     print(
         f"{done.model_class}, largest difference of logits after loading back {done.maximum_difference:.1e}"
     )
 
 
-def _export_to_gguf(checkpoint: str, out: Path, kind: Any) -> None:
+def _export_to_gguf(checkpoint: str, out: Path, kind: Any, finish: Callable[[Path], object]) -> None:
     from flyweight.release import export_gguf
 
     with StageProgress() as progress:
-        done = export_gguf(checkpoint, out, kind=kind, progress=progress)
+        done = export_gguf(checkpoint, out, kind=kind, progress=progress, finish=finish)
     if done.checks is None:
         print("not checked: llama.cpp is not installed here (pip install llama-cpp-python)")
     else:

@@ -75,7 +75,12 @@ class Export:
 
 
 def export(
-    checkpoint: str | Path, out: str | Path, *, dtype: Dtype = "float32", progress: Progress | None = None
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    dtype: Dtype = "float32",
+    progress: Progress | None = None,
+    finish: Callable[[Path], object] | None = None,
 ) -> Export:
     """Write the model of a checkpoint to the folder `out`, and load it back in a fresh process.
 
@@ -84,6 +89,7 @@ def export(
         out: a new folder, or that of an earlier export, which is replaced.
         dtype: of the stored weights.
         progress: called with what is being done and the share that is done.
+        finish: called with the folder before it takes its place; writes what else belongs there, such as a card.
 
     Raises:
         UserError: no such checkpoint, a damaged one, or an `out` that holds something else.
@@ -121,6 +127,8 @@ def export(
             **file_hashes(folder),
         }
         write_json(folder / EXPORT_FILE, record_of(source, finished.seconds) | about)
+        if finish is not None:
+            finish(folder)
     report("done", 1.0)
     return finished
 

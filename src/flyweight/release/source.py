@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from flyweight.corpus import TextTokenizer
-from flyweight.inference import load_decoder, load_tokenizer, read_state
+from flyweight.inference import DecoderModel, load_decoder, load_tokenizer, read_state
 from flyweight.model import Decoder
 from flyweight.recipe import Recipe
 
@@ -21,6 +21,8 @@ class Source:
     decoder: Decoder
     recipe: Recipe
     tokenizer: TextTokenizer
+    fingerprint: str
+    """Of the weights, as results of an evaluation name it."""
 
 
 def read_source(folder: Path) -> Source:
@@ -31,4 +33,5 @@ def read_source(folder: Path) -> Source:
     """
     state = read_state(folder)
     decoder, recipe = load_decoder(folder)
-    return Source(folder, state, decoder, recipe, load_tokenizer(folder, recipe))
+    tokenizer = load_tokenizer(folder, recipe)
+    return Source(folder, state, decoder, recipe, tokenizer, DecoderModel(decoder, tokenizer).fingerprint)

@@ -9,15 +9,16 @@ from typing import Any
 
 from flyweight.base import UserError, atomic_write, read_json
 from flyweight.evaluation import RESULTS_FILE
-from flyweight.inference import find_checkpoint, layout, read_checkpoint_recipe
+from flyweight.inference import find_checkpoint, layout, read_checkpoint_recipe, read_state
 from flyweight.inference.checkpoint import checkpoint_title
 from flyweight.plots import to_png
 from flyweight.release import EXPORT_FILE
 from flyweight.release.publish import ASSETS, CARD_FILE
+from flyweight.release.record import record_card
 from flyweight.report import figures
 from flyweight.report.card_metadata import check_base_model, front_matter
 from flyweight.report.card_text import card_body
-from flyweight.report.run import RunRecord, read_run
+from flyweight.report.run import RunRecord, is_measured, measured_model, read_run
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,17 @@ class CardFacts:
         check_base_model(self.base_model)
         if self.results is not None and not self.results.exists():
             raise UserError(f"--results {self.results}: no such file or folder.")
+
+    def check(self, checkpoint: str | Path) -> None:
+        """See that the results are those of `checkpoint`, as far as their name says it.
+
+        Raises:
+            UserError: they are not, or there is no such checkpoint.
+        """
+        if self.results is not None:
+            found = find_checkpoint(checkpoint)
+            state, recipe = read_state(found), read_checkpoint_recipe(found)
+            read_results(self.results, checkpoint_title(recipe, state["clock"], state.get("average")))
 
 
 def write_model_card(run: Path, export_folder: Path, facts: CardFacts | None = None) -> Path:
@@ -70,32 +82,41 @@ def card_for_export(checkpoint: str | Path, export_folder: Path, facts: CardFact
     return _write(RunRecord(recipe.name, recipe, found.name), export_folder, facts or CardFacts())
 
 
-def read_results(path: Path, title: str) -> dict[str, Any]:
+def read_results(path: Path, title: str, fingerprint: str = "") -> dict[str, Any]:
     """results.json at `path`, a file or the folder that it lies in, of the model that results call `title`.
+
+    Args:
+        path: of them.
+        title: `checkpoint_title`.
+        fingerprint: of the weights, where it is known.
 
     Raises:
         UserError: no results there, or those of another model.
     """
     file = path / RESULTS_FILE if path.is_dir() else path
-    results = read_json(file, "results of an evaluation")
-    model = results.get("model") if isinstance(results, dict) else None
-    measured = model.get("name") if isinstance(model, dict) else None
-    if measured != title:
+    found = read_json(file, "results of an evaluation")
+    results = found if isinstance(found, dict) else {}
+    if is_measured(results, title, fingerprint):
+        return results
+    measured = measured_model(results)
+    if measured == title:
         raise UserError(
-            f"{file}: these results are of {measured!r}; expected those of {title!r}, which is exported."
+            f"{file}: these results are of a model that is called {title!r} too, but has other weights."
         )
-    return results
+    raise UserError(
+        f"{file}: these results are of {measured!r}; expected those of {title!r}, which is exported."
+    )
 
 
 def _write(record: RunRecord, folder: Path, facts: CardFacts) -> Path:
     export: dict[str, Any] = read_json(folder / EXPORT_FILE, "record of an export")
-    source = export.get("source", {})
-    clock = source.get("clock")
+    source, fingerprint = export.get("source", {}), str(export.get("fingerprint") or "")
+    clock, average = source.get("clock"), source.get("average")
     if clock is not None:
-        record = record.until(clock)
+        record = record.until(clock, average, fingerprint)
     if facts.results is not None:
-        title = checkpoint_title(record.recipe, clock or 0, source.get("average"))
-        record = replace(record, results=read_results(facts.results, title))
+        title = checkpoint_title(record.recipe, clock or 0, average)
+        record = replace(record, results=read_results(facts.results, title, fingerprint))
     images = _draw(record, folder / ASSETS)
     languages = list(facts.language) if facts.language is not None else _builtin_language(record)
     head = front_matter(record, export, facts.licence, languages, facts.base_model)
@@ -103,6 +124,7 @@ def _write(record: RunRecord, folder: Path, facts: CardFacts) -> Path:
     path = folder / CARD_FILE
     with atomic_write(path) as file:
         file.write(text)
+    record_card(folder, [CARD_FILE, *images.values()])
     return path
 
 

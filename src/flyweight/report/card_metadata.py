@@ -11,7 +11,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from flyweight.base import UserError
 from flyweight.release.publish import is_repository
-from flyweight.report.results import bits_per_byte_rows, measurements
+from flyweight.report.results import exported_bits, measurements
 from flyweight.report.run import RunRecord
 
 TASK = "text-generation"
@@ -60,7 +60,7 @@ def front_matter(
         UserError: a base model that is no name of a repository.
     """
     gguf = "file" in export
-    results = [] if gguf else _results(record)  # nobody measured the file with its rounded weights
+    results = [] if gguf else _results(record, export)  # nobody measured the file with its rounded weights
     data = ModelCardData(
         language=list(language) or None,
         library_name="gguf" if gguf else "transformers",
@@ -117,9 +117,9 @@ def _datasets(record: RunRecord) -> list[str]:
     return list(dict.fromkeys(source.dataset for source in record.recipe.sources.values() if source.dataset))
 
 
-def _results(record: RunRecord) -> list[EvalResult]:
+def _results(record: RunRecord, export: Mapping[str, Any]) -> list[EvalResult]:
     types = _Types()
-    after = bits_per_byte_rows(record.results, record.bits_per_byte).get("after training", {})
+    after = exported_bits(record, export).get("after training", {})
     results = [
         _result(types.of(f"held-out-{source}"), f"Held-out text: {source}", "bits_per_byte", round(value, 4))
         for source, value in after.items()

@@ -9,7 +9,7 @@ from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.suites import SUITES, PublishedRow, Row, Suite, measured_suites, suite_row
 from flyweight.recipe import format_tokens
 from flyweight.report.markdown import code, inline, table
-from flyweight.report.results import bits_per_byte_rows, measurements
+from flyweight.report.results import bits_per_byte_rows, exported_bits, measurements
 from flyweight.report.run import RunRecord
 
 _WIDE = 8
@@ -25,7 +25,7 @@ def results_text(record: RunRecord, export: Mapping[str, Any], parameters: int) 
         parameters: of the model, by which its peers are found.
     """
     suites = _suite_parts(record, parameters)
-    parts = [*suites, *_bits_parts(record), *_task_parts(record, headed=bool(suites))]
+    parts = [*suites, *_bits_parts(record, export), *_task_parts(record, headed=bool(suites))]
     if parts and "file" in export:
         weights = code(str(export.get("dtype")))
         parts.insert(0, f"Measured is the checkpoint, not this file, whose weights are in {weights}.")
@@ -118,8 +118,8 @@ def _suite_notes(suite: Suite, row: Row, peers: Sequence[PublishedRow], cut: boo
     return notes
 
 
-def _bits_parts(record: RunRecord) -> list[str]:
-    bits = bits_per_byte_rows(record.results, record.bits_per_byte)
+def _bits_parts(record: RunRecord, export: Mapping[str, Any]) -> list[str]:
+    bits = exported_bits(record, export)
     sources = list(dict.fromkeys(source for row in bits.values() for source in row))
     if not sources:
         return []
@@ -127,7 +127,7 @@ def _bits_parts(record: RunRecord) -> list[str]:
     parts = [
         f"Bits per byte on held-out text (less is better):\n\n{table(['', *map(inline, sources)], rows)}"
     ]
-    if bits.keys() - {"before training", "after training"}:
+    if bits_per_byte_rows(record.results, {}).keys() - {"before training", "after training"}:
         parts.append("The compressors start knowing nothing and learn from this text as it goes by.")
     return parts
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flyweight.recipe import format_tokens
+from flyweight.report.run import RunRecord
+
 _SHARES = ("acc", "exact", "pass", "f1")
 """Metrics that are shares, shown in per cent."""
 
@@ -126,3 +129,22 @@ def bits_per_byte_rows(
     if measured and "after training" not in rows:
         rows["after training"] = dict(measured)
     return {label: values for label, values in rows.items() if values}
+
+
+def bits_rows(run: RunRecord, clock: int | None) -> dict[str, dict[str, float]]:
+    """`bits_per_byte_rows` of a run as what is said of its model at `clock`; None: of a model never validated.
+
+    A validation at another clock says at which.
+    """
+    rows, validated = bits_per_byte_rows(run.results, run.bits_per_byte), run.final_validation
+    measured = bits_per_byte_rows(run.results, {})
+    if validated is None or "after training" in measured or validated["clock"] == clock:
+        return rows
+    label = f"at {format_tokens(validated['clock'])} tokens"
+    return {label if name == "after training" else name: values for name, values in rows.items()}
+
+
+def exported_bits(run: RunRecord, export: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """`bits_rows` of the checkpoint of a record of an export; training validates no average."""
+    source = export.get("source", {})
+    return bits_rows(run, None if source.get("average") else source.get("clock"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -117,15 +118,39 @@ class RunRecord:
         full = [event for event in validations if event.get("full")]
         return (full or validations or [None])[-1]
 
-    def until(self, clock: int) -> RunRecord:
-        """The record as it was at `clock`; results stay only if they belong to the model of that clock."""
+    def until(self, clock: int, average: Mapping[str, Any] | None = None, fingerprint: str = "") -> RunRecord:
+        """The record as it was at `clock`; results stay only if they belong to the model of that clock.
+
+        Args:
+            clock: of a checkpoint.
+            average: `average` of its state.
+            fingerprint: of its weights, where it is known.
+        """
         events = [event for event in self.events if event.get("clock", 0) <= clock]
-        model = self.results.get("model")
-        measured = model.get("name") if isinstance(model, dict) else None
-        own = measured is None and clock >= self.clock
-        fits = own or measured == checkpoint_title(self.recipe, clock)
+        if measured_model(self.results) is None:
+            fits = clock >= self.clock and not average
+        else:
+            fits = is_measured(self.results, checkpoint_title(self.recipe, clock, average), fingerprint)
         spent = self.spent if clock >= self.clock else None  # what was spent until then is not on record
         return replace(self, events=events, results=self.results if fits else {}, spent=spent)
+
+
+def measured_model(results: Mapping[str, Any]) -> str | None:
+    """The name of the model that results are of, where they say it."""
+    model = results.get("model")
+    name = model.get("name") if isinstance(model, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def is_measured(results: Mapping[str, Any], title: str, fingerprint: str = "") -> bool:
+    """Whether results are of the model that they call `title`, and of these weights where both sides know them.
+
+    Names are rounded, and two seeds of a recipe have the same.
+    """
+    if measured_model(results) != title:
+        return False
+    found = results["model"].get("fingerprint")
+    return not fingerprint or not found or found == fingerprint
 
 
 def is_run(folder: str | Path) -> bool:

@@ -11,11 +11,10 @@ from flyweight.evaluation.comparison import is_lower_better
 from flyweight.evaluation.figures import Z
 from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.plots import Interval, bars, dots
-from flyweight.recipe import format_tokens
 from flyweight.report.figures import MANY_LINES, svg
 from flyweight.report.markup import Html, beside, folded, grid, h, table
 from flyweight.report.names import labelled, palette_of, short
-from flyweight.report.results import Measurement, bits_per_byte_rows, measurements
+from flyweight.report.results import Measurement, bits_per_byte_rows, bits_rows, measurements
 from flyweight.report.run import RunRecord
 
 MANY_ROWS = 12
@@ -70,12 +69,7 @@ def quoted(results: Mapping[str, Any]) -> dict[str, Measurement]:
 
 def bits_table(run: RunRecord) -> Html:
     """Bits per byte by source, before and after training, and of compressors; folded where sources are many."""
-    rows = bits_per_byte_rows(run.results, run.bits_per_byte)
-    if run.state != "finished" and "bits_per_byte" not in run.results and run.final_validation:
-        clock = format_tokens(run.final_validation["clock"])
-        rows = {
-            f"at {clock} tokens" if label == "after training" else label: row for label, row in rows.items()
-        }
+    rows = bits_rows(run, run.clock if run.state == "finished" else None)
     sources = list(dict.fromkeys(source for row in rows.values() for source in row))
     if not sources:
         return Html()

@@ -41,6 +41,7 @@ def export_gguf(
     *,
     kind: GgufType = "f16",
     progress: Callable[[str, float], None] | None = None,
+    finish: Callable[[Path], object] | None = None,
 ) -> GgufExport:
     """Write the model of a checkpoint as OUT/NAME-KIND.gguf, and load it with llama.cpp where that is installed.
 
@@ -49,6 +50,7 @@ def export_gguf(
         out: a new folder, or that of an earlier export, which is replaced.
         kind: how matrices are stored.
         progress: called with what is being done and the share that is done.
+        finish: called with the folder before it takes its place; writes what else belongs there, such as a card.
 
     Raises:
         UserError: no such checkpoint, a model or tokenizer that llama.cpp does not have, or an `out` that holds
@@ -93,5 +95,7 @@ def export_gguf(
             **file_hashes(folder),
         }
         write_json(folder / EXPORT_FILE, record_of(source, done.seconds) | about)
+        if finish is not None:
+            finish(folder)
     report("done", 1.0)
     return done
