@@ -19,6 +19,7 @@ from torch.nn import functional
 from flyweight.base import UserError
 from flyweight.chat import SETTINGS, Playground, Settings
 from flyweight.chat.answer import ALTERNATIVES, Ending, write_answer
+from flyweight.chat.commands import Talk
 from flyweight.chat.conversation import Conversation, save_conversation, text_so_far
 from flyweight.chat.prompt import chat_prompt, text_prompt
 from flyweight.chat.token_labels import TokenLabels
@@ -284,6 +285,25 @@ def test_every_setting_keeps_its_range(setting):
         assert setting.checked(3.0) == 3
         with pytest.raises(UserError):
             setting.checked(1.5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(temperature=1.0, seed=1_234_567),
+        Settings(temperature=1 / 3, top_p=0.12345678, repetition_penalty=1e-2, seed=2**53 - 1),
+    ],
+)
+def test_what_is_shown_of_the_settings_can_be_typed_back(scripted: Callable, settings: Settings):
+    talk = Talk(Playground(scripted("x"), settings), Conversation(), settings)
+    shown: list[str] = []
+    talk.command("/set", shown.append)
+    assert f"seed {settings.seed}   " in shown[-1]
+    talk.settings = Settings()
+    for line in shown:
+        name, value, _ = line.split(maxsplit=2)
+        talk.command(f"/set {name} {value}", lambda line: None)
+    assert talk.settings == settings
 
 
 @pytest.mark.parametrize(
