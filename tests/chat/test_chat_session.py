@@ -238,6 +238,7 @@ def test_a_conversation_goes_on_and_back():
     assert talk.messages[-1] == {"role": "user", "content": "two"}
     talk.answered("3")
     assert talk.undo() == "two"
+    assert talk.attempt == 0
     assert [message["content"] for message in talk.messages] == ["one", "1"]
     talk.ask("four")
     assert talk.attempt == 0

@@ -46,6 +46,7 @@ class Conversation:
             if self.messages[place]["role"] == "user":
                 text = self.messages[place]["content"]
                 del self.messages[place:]
+                self.attempt = 0
                 return text
         return None
 
