@@ -248,6 +248,25 @@ def test_a_conversation_goes_on_and_back():
     assert not talk.retry()
 
 
+def test_a_retry_without_an_answer_leaves_the_earlier_one():
+    talk = Conversation()
+    talk.ask("one")
+    talk.answered("1")
+    said = list(talk.messages)
+    for _ in range(2):
+        assert talk.retry()
+        assert talk.messages == said[:1]
+        assert talk.unanswered()
+        assert talk.messages == said
+    talk.retry()
+    talk.answered("2")
+    assert not talk.unanswered()  # what another answer has replaced is gone
+    assert [message["content"] for message in talk.messages] == ["one", "2"]
+    talk.ask("two")
+    assert not talk.unanswered()
+    assert [message["content"] for message in talk.messages] == ["one", "2"]
+
+
 def test_the_text_so_far_is_the_last_one_with_its_continuations():
     talk = Conversation()
     for text, pieces in (("one", ["a"]), ("two", ["b", "c"])):

@@ -132,12 +132,11 @@ class Terminal:
         return ending.reason == "stopped"
 
     def _remember(self, text: str, ending: Ending | None) -> None:
-        """A question without an answer is taken back: the next one would stand beside it."""
         conversation = self.talk.conversation
         if text or (ending is not None and ending.reason != "stopped"):
             conversation.answered(text)
-        elif conversation.messages[-1]["role"] == "user":
-            conversation.undo()
+        elif conversation.unanswered():
+            self._say("the earlier answer stays")
 
     def _show(self, piece: str) -> None:
         sys.stdout.write(harmless(piece) if sys.stdout.isatty() else piece)
