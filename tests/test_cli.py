@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import sys
@@ -127,6 +128,25 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(run, monkeypatch, tmp_p
     assert sentence in err
     assert "Traceback" not in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_generate_steers_no_terminal_and_changes_nothing_in_a_file(
+    monkeypatch, terminal: bool, encoding: str
+):
+    import flyweight.inference
+
+    monkeypatch.setattr(flyweight.inference, "load_model", lambda *_, **__: None)
+    monkeypatch.setattr(flyweight.inference, "generate_stream", lambda *_: iter(["\x1b]0;", "x\x07", "ü\n"]))
+    monkeypatch.setattr(sys, "argv", ["flyweight", "generate", "foreign", "--prompt", "é"])
+    stream = io.TextIOWrapper(io.BytesIO(), encoding, newline="\n")
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stdout", stream)
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    expected = "é␛]0;x␇ü\n\n" if terminal else "é\x1b]0;x\x07ü\n\n"
+    assert stream.buffer.getvalue() == expected.encode(encoding, "replace")
 
 
 def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):

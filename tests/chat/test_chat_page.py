@@ -12,6 +12,7 @@ import pytest
 from scripted_model import ScriptedModel
 
 from browser import DESKTOP, PHONE, Browser
+from flyweight.base import UserError
 from flyweight.chat import Settings
 
 pytestmark = pytest.mark.browser
@@ -161,6 +162,42 @@ def test_retry_undo_and_new(scripted: Callable, visit: Callable):
     ask(page, "Another")
     finished(page)
     assert "Is it so?" not in model.prompts()[-1]
+
+
+@pytest.mark.parametrize("how", ["stopped", "error"])
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_retry_that_brings_nothing_leaves_the_answer(
+    scripted: Callable, visit: Callable, chat: bool, how: str
+):
+    def before(step: int) -> None:
+        if how == "error" and len(model.shown) == 2:
+            raise UserError("the model is out of order.")
+
+    model = scripted("No.", chat=chat, before=before)
+    page = visit(model)
+    ask(page, "Is it so?")
+    finished(page)
+    page.fill("#message", "And n")
+    if how == "stopped":
+        end = {"reason": "stopped", "piece": "", "tokens": 0, "bits": 0, "seconds": 0}
+        page.route("**/api/answer", lambda route: route.fulfill(body=json.dumps({"end": end}) + "\n"))
+    page.click("#retry")
+    page.wait_for_selector("#status.bad")
+    assert page.inner_text("#status") == ("Stopped." if how == "stopped" else "The model is out of order.")
+    page.unroute("**/api/answer")
+    assert len(page.query_selector_all("article")) == 2
+    assert answer_text(page) == "No."
+    page.hover(".assistant .token")
+    assert rows(page)[0][0] == "✓ No"
+    assert page.input_value("#message") == "And n"
+    ask(page, "And now?")
+    assert finished(page, 2) == "No."
+    assert page.inner_text(".user .words") == "Is it so?"
+    if chat:
+        assert "assistant\nNo.<|im_end|>" in model.prompts()[-1]
+    page.reload()
+    page.wait_for_selector(".assistant")
+    assert len(page.query_selector_all("article")) == 4
 
 
 def test_new_ends_what_is_written(scripted: Callable, visit: Callable):

@@ -6,22 +6,26 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted_model import ScriptedModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from torch.nn import functional
 
 from flyweight.base import UserError
 from flyweight.chat import SETTINGS, Playground, Settings
-from flyweight.chat.answer import Ending, write_answer
+from flyweight.chat.answer import ALTERNATIVES, Ending, write_answer
+from flyweight.chat.commands import Talk
 from flyweight.chat.conversation import Conversation, save_conversation, text_so_far
 from flyweight.chat.prompt import chat_prompt, text_prompt
 from flyweight.chat.token_labels import TokenLabels
 from flyweight.corpus import TextTokenizer
 from flyweight.corpus.reading.chat import CHATML
-from flyweight.inference import ChatFormat, generate
+from flyweight.inference import ChatFormat, LanguageModel, generate
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 
@@ -81,6 +85,56 @@ def test_an_answer_is_what_generate_writes(scripted: Callable):
     )
     assert "".join(item.piece for item in written) == expected
     assert expected != " sat on the mat \U0001f600."
+
+
+def test_the_rank_of_a_token_is_its_place_among_all(scripted: Callable):
+    model = scripted([0] * 20, chat=False)  # token 0 is the likeliest; the others rise with their number
+    settings = Settings(temperature=50.0, top_p=1.0, max_new_tokens=20, seed=1)
+    prompt = text_prompt(model, "The cat", 20)
+    tokens = list(write_answer(model, TokenLabels(model.tokenizer), prompt, settings))[:-1]
+    drawn = [item.chosen.token for item in tokens]
+    size = model.tokenizer.vocab_size
+    assert [item.rank for item in tokens] == [1 if token == 0 else size + 1 - token for token in drawn]
+    assert len(set(drawn)) > 10
+    below = [item for item in tokens if 1 < item.rank <= ALTERNATIVES]
+    assert below
+    assert all(item.alternatives[item.rank - 1] == item.chosen for item in below)
+
+
+class Counting(LanguageModel):
+    """Always writes an x; its cache can be cut, and it counts the tokens that each step reads."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        super().__init__("counting", tokenizer, 400, torch.device("cpu"))
+        self.read: list[int] = []
+
+    @property
+    def chat(self) -> ChatFormat:
+        return ChatFormat(CHATML, self.tokenizer)
+
+    def logits_at(self, tokens: torch.Tensor, rows: torch.Tensor, *_: Any) -> torch.Tensor:
+        wanted = torch.tensor(self.tokenizer.encode("x"))
+        return functional.one_hot(wanted, self.tokenizer.vocab_size).float().expand(len(rows), -1)
+
+    def next_logits(self, tokens: torch.Tensor, cache: Any, valid: Any = None) -> torch.Tensor:
+        self.read.append(tokens.shape[1])
+        return super().next_logits(tokens, cache, valid)
+
+
+def test_a_turn_reads_what_was_said_since_the_last_one(tokenizer):
+    model, talk = Counting(tokenizer), Conversation()
+    playground = Playground(model, Settings(temperature=0.0, max_new_tokens=3))
+    lengths = []
+    for question in ("Is it so?", "And now?"):
+        talk.ask(question)
+        prompt = playground.prompt(talk.shown, playground.settings)
+        lengths.append(len(prompt.tokens))
+        items = playground.write(prompt, playground.settings, talk.attempt, lambda: False)
+        talk.answered("".join(item.piece for item in items))
+    assert [message["content"] for message in talk.messages] == ["Is it so?", "xxx", "And now?", "xxx"]
+    first, second = lengths
+    # Of the first answer's three tokens the last was written, and not read.
+    assert model.read == [first, 1, 1, second - first - 2, 1, 1]
 
 
 def test_the_reasons_why_an_answer_ends(scripted: Callable):
@@ -184,6 +238,7 @@ def test_a_conversation_goes_on_and_back():
     assert talk.messages[-1] == {"role": "user", "content": "two"}
     talk.answered("3")
     assert talk.undo() == "two"
+    assert talk.attempt == 0
     assert [message["content"] for message in talk.messages] == ["one", "1"]
     talk.ask("four")
     assert talk.attempt == 0
@@ -191,6 +246,25 @@ def test_a_conversation_goes_on_and_back():
     assert talk.shown == [SYSTEM]
     assert talk.undo() is None
     assert not talk.retry()
+
+
+def test_a_retry_without_an_answer_leaves_the_earlier_one():
+    talk = Conversation()
+    talk.ask("one")
+    talk.answered("1")
+    said = list(talk.messages)
+    for _ in range(2):
+        assert talk.retry()
+        assert talk.messages == said[:1]
+        assert talk.unanswered()
+        assert talk.messages == said
+    talk.retry()
+    talk.answered("2")
+    assert not talk.unanswered()  # what another answer has replaced is gone
+    assert [message["content"] for message in talk.messages] == ["one", "2"]
+    talk.ask("two")
+    assert not talk.unanswered()
+    assert [message["content"] for message in talk.messages] == ["one", "2"]
 
 
 def test_the_text_so_far_is_the_last_one_with_its_continuations():
@@ -231,6 +305,25 @@ def test_every_setting_keeps_its_range(setting):
         assert setting.checked(3.0) == 3
         with pytest.raises(UserError):
             setting.checked(1.5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(temperature=1.0, seed=1_234_567),
+        Settings(temperature=1 / 3, top_p=0.12345678, repetition_penalty=1e-2, seed=2**53 - 1),
+    ],
+)
+def test_what_is_shown_of_the_settings_can_be_typed_back(scripted: Callable, settings: Settings):
+    talk = Talk(Playground(scripted("x"), settings), Conversation(), settings)
+    shown: list[str] = []
+    talk.command("/set", shown.append)
+    assert f"seed {settings.seed}   " in shown[-1]
+    talk.settings = Settings()
+    for line in shown:
+        name, value, _ = line.split(maxsplit=2)
+        talk.command(f"/set {name} {value}", lambda line: None)
+    assert talk.settings == settings
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from flyweight.base import UserError
 from flyweight.chat import Playground, Settings, Terminal
-from flyweight.chat.terminal import INTERRUPTED, harmless
+from flyweight.chat.answer import Ending
+from flyweight.chat.terminal import INTERRUPTED
 
 HERE = Path(__file__).parent
 PROGRAM = """
@@ -224,12 +227,39 @@ def test_colours_only_where_they_are_wanted(screen):
 
 
 def test_what_a_model_writes_does_not_steer_the_terminal(screen):
-    assert harmless("a\x1b[31mb\tc\nd\x07\x9b\x7f") == "a␛[31mb\tc\nd␇\ufffd␡"
     shown = screen("a\x1b]0;title\x07b")
     shown.type("Is it so?\n")
     written = shown.until("> ")
     assert "a␛]0;title␇b" in written
     assert "\x1b]0;" not in written
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("how", ["stopped", "error"])
+def test_a_retry_that_brings_nothing_leaves_the_answer(scripted, monkeypatch, capsys, chat: bool, how: str):
+    def fail(step: int) -> None:
+        if len(model.shown) == 2:
+            raise UserError("out of order.")
+
+    model = scripted("No.", chat=chat, before=fail if how == "error" else lambda step: None)
+    playground = Playground(model, Settings(temperature=0.0))
+    monkeypatch.setattr("flyweight.chat.terminal.is_interactive", lambda: True)
+    lines = iter(["Is it so?", "/retry", "And now?"])
+
+    def read_message(prompt: str) -> str:
+        line = next(lines, "/quit")
+        if how == "stopped":  # before the first token, as Ctrl-C while a long prompt is made
+            write, ending = Playground.write, [Ending("stopped", "", 0, 0.0, 0.0)]
+            answers = (lambda *_: iter(ending)) if line == "/retry" else partial(write, playground)
+            monkeypatch.setattr(playground, "write", answers)
+        return line
+
+    monkeypatch.setattr("flyweight.chat.terminal.read_message", read_message)
+    terminal = Terminal(playground)
+    assert terminal.run() == 0
+    assert "the earlier answer stays" in capsys.readouterr().err
+    said = [message["content"] for message in terminal.talk.conversation.messages]
+    assert said == ["Is it so?", "No.", "And now?", "No."]
 
 
 def run_piped(monkeypatch, capsys, playground: Playground, text: str) -> tuple[int, str, str]:

@@ -117,6 +117,19 @@ def test_top_k_and_top_p_keep_the_fewest_most_likely():
     torch.testing.assert_close(both, torch.tensor([0, 0.6, 0.4, 0]))
 
 
+@pytest.mark.parametrize("top_p", [1.0, 0.9999999])
+def test_top_p_cuts_no_more_of_a_large_vocabulary_than_it_says(top_p: float):
+    logits = 3 * torch.randn(32_000, generator=torch.Generator().manual_seed(0))
+    got = next_token_probabilities(logits, torch.tensor([0]), Sampling(top_p=top_p)).double()
+    expected = logits.double().softmax(0)
+    ordered, tokens = expected.sort(descending=True)
+    kept = torch.zeros(len(logits), dtype=torch.bool)
+    kept[tokens] = ordered.cumsum(0) - ordered < top_p
+    assert bool(kept.all()) == (top_p == 1)
+    assert bool(((got > 0) == kept).all())
+    torch.testing.assert_close(got, expected * kept / expected[kept].sum(), rtol=1e-5, atol=0)
+
+
 def test_temperature_sharpens_and_flattens():
     logits, none = torch.tensor([2.0, 1.0, 0.0]), torch.tensor([], dtype=torch.int64)
     for temperature in (0.5, 1.0, 3.0):
@@ -254,5 +267,5 @@ def test_a_model_that_computes_nan_is_one_sentence(tokenizer: TextTokenizer):
         ) -> torch.Tensor:
             return super().logits_at(tokens, rows, positions) * float("nan")
 
-    with pytest.raises(UserError, match="scripted: what the model computes is not a number"):
+    with pytest.raises(UserError, match=r"^scripted: what .* not a number \(NaN\): its weights"):
         generate(Broken(tokenizer, [1], 1), "The")

@@ -1,4 +1,4 @@
-"""What every room stands on: errors for users, atomic files, seeds."""
+"""What every room stands on: errors for users, atomic files, seeds, text on a terminal."""
 
 from flyweight.base.errors import ToldByAnother, UserError
 from flyweight.base.files import (
@@ -12,6 +12,7 @@ from flyweight.base.files import (
     write_json,
 )
 from flyweight.base.locks import Busy, exclusive
+from flyweight.base.printable import never_fail, printable, write_out
 from flyweight.base.seeds import derive_seed
 
 __all__ = [
@@ -24,8 +25,11 @@ __all__ = [
     "exclusive",
     "explain_write_errors",
     "leads_inside",
+    "never_fail",
     "open_own",
     "path_inside",
+    "printable",
     "read_json",
     "write_json",
+    "write_out",
 ]

@@ -79,7 +79,7 @@ class Talk:
         words = rest.replace("=", " ").split()
         if not words:
             for setting in SETTINGS:
-                say(f"{setting.name} {getattr(self.settings, setting.name):g}   {setting.meaning}")
+                say(f"{setting.name} {getattr(self.settings, setting.name)}   {setting.meaning}")
             return Next.MESSAGE
         if len(words) != 2:
             raise UserError("/set takes a name and a value, such as /set temperature 0.5.")

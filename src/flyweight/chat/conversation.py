@@ -20,6 +20,8 @@ class Conversation:
         self.messages: list[Message] = []
         self.attempt = 0
         """At the answer that comes next."""
+        self._earlier: Message | None = None
+        """The answer that `retry` took back, until another stands in its place."""
 
     @property
     def shown(self) -> list[Message]:
@@ -39,6 +41,19 @@ class Conversation:
     def answered(self, text: str) -> None:
         """The model has said something."""
         self.messages.append({"role": "assistant", "content": text})
+        self._earlier = None
+
+    def unanswered(self) -> bool:
+        """The model has said nothing; whether an earlier answer stands again.
+
+        A question without any answer is taken back: the next one would stand beside it.
+        """
+        earlier, self._earlier = self._earlier, None
+        if earlier is not None:
+            self.messages.append(earlier)
+        elif self.messages and self.messages[-1]["role"] == "user":
+            self.undo()
+        return earlier is not None
 
     def undo(self) -> str | None:
         """Take back the user's last message with all that followed; returns it, None where there is none."""
@@ -46,15 +61,16 @@ class Conversation:
             if self.messages[place]["role"] == "user":
                 text = self.messages[place]["content"]
                 del self.messages[place:]
+                self.attempt = 0
                 return text
         return None
 
     def retry(self) -> bool:
-        """Take back the model's last answer, for another one; whether there was one."""
+        """Take back the model's last answer, for another one; whether anything was said."""
         if not self.messages:
             return False
         if self.messages[-1]["role"] == "assistant":
-            self.messages.pop()
+            self._earlier = self.messages.pop()
         self.attempt += 1
         return True
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from flyweight.base import UserError
+from flyweight.base import UserError, never_fail, printable, write_out
 from flyweight.chat.answer import Ending
 from flyweight.chat.commands import Next, Talk
 from flyweight.chat.conversation import Conversation
@@ -24,14 +23,6 @@ from flyweight.chat.playground import Playground
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended, as shells have it."""
 
-_CONTROLS = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
-_CONTROLS |= {0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
-
-
-def harmless(text: str) -> str:
-    """`text` with its control characters as pictures: what a model writes must not steer the terminal."""
-    return text.translate(_CONTROLS)
-
 
 class Terminal:
     """A conversation on standard input and output; whatever is not an answer goes to standard error."""
@@ -41,7 +32,7 @@ class Terminal:
         self._notices = Console(stderr=True, highlight=False)
         self._interactive = is_interactive()
         for stream in (sys.stdin, sys.stdout):
-            _never_fail(stream)
+            never_fail(stream)
 
     def run(self) -> int:
         """Talk until the user leaves; the exit code."""
@@ -121,10 +112,10 @@ class Terminal:
             with interruptible() as stopped:
                 for item in playground.write(prompt, settings, conversation.attempt, stopped):
                     written.append(item.piece)
-                    self._show(item.piece)
+                    write_out(item.piece)
                     ending = item if isinstance(item, Ending) else None
         finally:
-            self._show("\n")
+            write_out("\n")
             self._remember("".join(written), ending)
         assert ending is not None
         if self._interactive:
@@ -132,19 +123,14 @@ class Terminal:
         return ending.reason == "stopped"
 
     def _remember(self, text: str, ending: Ending | None) -> None:
-        """A question without an answer is taken back: the next one would stand beside it."""
         conversation = self.talk.conversation
         if text or (ending is not None and ending.reason != "stopped"):
             conversation.answered(text)
-        elif conversation.messages[-1]["role"] == "user":
-            conversation.undo()
-
-    def _show(self, piece: str) -> None:
-        sys.stdout.write(harmless(piece) if sys.stdout.isatty() else piece)
-        sys.stdout.flush()
+        elif conversation.unanswered():
+            self._say("the earlier answer stays")
 
     def _say(self, text: str, style: str = "dim") -> None:
-        self._notices.print(Text(harmless(text), style=style), soft_wrap=True)
+        self._notices.print(Text(printable(text), style=style), soft_wrap=True)
 
     def _introduce(self) -> None:
         playground = self.talk.playground
@@ -171,12 +157,6 @@ def _summary(ending: Ending, limit: int) -> str:
     return (
         f"[{ending.tokens:,} tokens, {ending.bits_per_token:.2f} bits a token{speed}{reasons[ending.reason]}]"
     )
-
-
-def _never_fail(stream: Any) -> None:
-    """Characters that a stream's encoding does not have become question marks, not errors."""
-    if hasattr(stream, "reconfigure"):
-        stream.reconfigure(errors="replace")
 
 
 def _sound(text: str) -> str:

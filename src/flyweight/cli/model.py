@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flyweight.base import UserError
+from flyweight.base import UserError, never_fail, write_out
 from flyweight.base.progress import StageProgress
 from flyweight.cli.options import (
     CheckpointArgument,
@@ -44,7 +45,8 @@ def generate(
     from flyweight.inference import generate_stream, load_model
 
     model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
-    print(prompt, end="", flush=True)
+    never_fail(sys.stdout)
+    write_out(prompt)
     pieces = generate_stream(
         model,
         prompt,
@@ -57,8 +59,8 @@ def generate(
         seed,
     )
     for piece in pieces:
-        print(piece, end="", flush=True)
-    print()
+        write_out(piece)
+    write_out("\n")
 
 
 TYPES = {"hf": ("float32", "bfloat16"), "gguf": ("f16", "f32", "bf16", "q8_0")}

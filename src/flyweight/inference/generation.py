@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flyweight.base import UserError, derive_seed
 from flyweight.corpus import TextTokenizer
-from flyweight.inference.language_model import LanguageModel
+from flyweight.inference.language_model import BROKEN, LanguageModel
 from flyweight.inference.prefix_cache import PrefixCache
 from flyweight.inference.sampling import Sampling, draw, next_token_probabilities
 
@@ -154,10 +154,7 @@ def _walk(
     while seen.shape[1] < end:
         logits = cache.read(new)[:entries]
         if logits.isnan().any():
-            raise UserError(
-                f"{model.name}: what the model computes is not a number (NaN), so it cannot write; its weights are "
-                f"damaged, or its training diverged: take an earlier checkpoint."
-            )
+            raise UserError(BROKEN.format(model.name))
         # The prefix token stands for no text of the prompt, so it is not a repetition to be punished:
         # it is often the very token that ends a text.
         probabilities = next_token_probabilities(logits, seen[0, first:], sampling)

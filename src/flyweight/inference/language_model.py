@@ -21,8 +21,8 @@ from flyweight.inference.precision import Precision, autocast
 from flyweight.model import Decoder, KVCache, Placement, padded_left
 
 BROKEN = (
-    "{}: what the model computes is not a number (NaN), so nothing can be measured; its weights are damaged, or its "
-    "training diverged: take an earlier checkpoint."
+    "{}: what the model computes is not a number (NaN): its weights are damaged, or its training diverged; take an "
+    "earlier checkpoint."
 )
 """Said of a model by its name."""
 

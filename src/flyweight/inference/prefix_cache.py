@@ -32,17 +32,17 @@ class PrefixCache:
         pairs = zip(self._tokens, tokens[:-1], strict=False)
         known = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
         if known and self._model.joins(self._cache):
-            self._cache, self._tokens = self._cache.beginning(known, room), self._tokens[:known]
+            self._cache = self._cache.beginning(known, room)
+            self._tokens = self._tokens[:known]
             return known
-        self._cache, self._tokens = self._model.new_cache(1, room), []
+        self._cache = self._model.new_cache(1, room)
+        self._tokens = []
         return 0
 
     def read(self, tokens: Sequence[int]) -> Tensor:
         """Logits (V,) in float32 after `tokens`, which go on from what was read."""
-        before, self._tokens = (
-            self._tokens,
-            [],
-        )  # a step that breaks off leaves a cache that holds nothing for sure
+        before = self._tokens
+        self._tokens = []  # a step that breaks off leaves a cache that holds nothing for sure
         new = torch.tensor([tokens], dtype=torch.int64, device=self._model.device)
         logits = self._model.next_logits(new, self._cache)[0]
         self._tokens = [*before, *tokens]

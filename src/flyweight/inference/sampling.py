@@ -79,12 +79,14 @@ def next_token_probabilities(logits: Tensor, seen: Tensor, sampling: Sampling) -
     ordered, tokens = ((logits - logits.max()) / sampling.temperature).sort(descending=True, stable=True)
     if sampling.top_k:
         ordered[sampling.top_k :] = float("-inf")
-    probabilities = ordered.softmax(0)
-    before = probabilities.cumsum(0) - probabilities
-    kept = before < sampling.top_p
-    kept[0] = True  # nothing is before it, but a tiny top_p is 0 in float32
-    probabilities = probabilities.where(kept, torch.zeros_like(probabilities))
-    return torch.zeros_like(logits).index_put((tokens,), probabilities / probabilities.sum())
+    # In float32 what a large vocabulary adds up to is off by more than its tail; MPS has nothing finer.
+    probabilities = (ordered if ordered.device.type == "mps" else ordered.double()).softmax(0)
+    if sampling.top_p < 1:
+        kept = probabilities.cumsum(0) - probabilities < sampling.top_p
+        kept[0] = True  # nothing is before it, but a tiny top_p is 0 in float32
+        probabilities = probabilities.where(kept, torch.zeros_like(probabilities))
+    probabilities = (probabilities / probabilities.sum()).to(logits.dtype)
+    return torch.zeros_like(logits).index_put((tokens,), probabilities)
 
 
 def draw(probabilities: Tensor, generator: torch.Generator) -> int:

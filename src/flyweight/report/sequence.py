@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from flyweight.base import UserError
+from flyweight.base import UserError, printable
 from flyweight.corpus import OpenCorpus, open_corpus
 from flyweight.corpus.manifest import FILE as MANIFEST_FILE
 from flyweight.curriculum import Inspection, Order, OrderState, Passage, inspect_sequence
@@ -133,8 +132,8 @@ def render_sequence(shown: RunSequence, *, tokens: bool = False) -> RenderableTy
     parts: list[RenderableType] = [_place(found)]
     for passage in found.passages:
         parts.append(Rule(_border(found, passage), align="left", style="dim"))
-        parts.append(_token_table(found, passage) if tokens else Text(_printable(passage.text)))
-    last = _printable(repr(found.pieces[-1]))
+        parts.append(_token_table(found, passage) if tokens else Text(printable(passage.text)))
+    last = printable(repr(found.pieces[-1]))
     parts.append(
         Rule(Text(f"the last token, {last}, is a target only", style="dim"), align="left", style="dim")
     )
@@ -181,19 +180,5 @@ def _token_table(found: Inspection, passage: Passage) -> Table:
     table.add_column("id", justify="right", header_style="dim")
     table.add_column("text", header_style="dim")
     for place in range(passage.begin, passage.end):
-        table.add_row(str(place), str(found.tokens[place]), Text(_printable(repr(found.pieces[place])[1:-1])))
+        table.add_row(str(place), str(found.tokens[place]), Text(printable(repr(found.pieces[place])[1:-1])))
     return table
-
-
-def _printable(text: str) -> str:
-    """Text that cannot steer the terminal: control characters as their pictures or as U+FFFD."""
-    return "".join(character if _is_harmless(character) else _picture(character) for character in text)
-
-
-def _is_harmless(character: str) -> bool:
-    return character in "\n\t" or unicodedata.category(character) not in ("Cc", "Cs")
-
-
-def _picture(character: str) -> str:
-    code = ord(character)
-    return chr(0x2400 + code) if code < 32 else "\ufffd"

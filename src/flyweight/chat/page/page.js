@@ -141,8 +141,8 @@ function take(answer, line) {
   return true;
 }
 
-/** Lets the model answer what the messages say. */
-async function answer() {
+/** Lets the model answer what the messages say; `earlier`, the answer that was there before, stays where none comes. */
+async function answer(earlier = null) {
   const id = crypto.getRandomValues(new Uint32Array(4)).join("-");
   const request = requestOf(id);
   const added = addMessage("assistant", "");
@@ -158,24 +158,30 @@ async function answer() {
     if (!complete) throw new Error("the connection broke off");
   } catch (error) {
     if (running !== id) return;
-    fail(added, inWords(error));
+    fail(added, inWords(error), earlier);
   } finally {
     if (running === id) running = null;
   }
-  if (complete && added.content === "" && added.article.querySelectorAll(".token").length === 0) fail(added, "Stopped.");
+  if (complete && added.content === "" && added.article.querySelectorAll(".token").length === 0) {
+    fail(added, "Stopped.", earlier);
+  }
   refresh();
   keep();
 }
 
-/** An answer without a word is taken back, and the question too: it stands in the field again. */
-function fail(added, reason) {
+/** An answer without a word gives way to the earlier one; without one the question stands in the field again. */
+function fail(added, reason, earlier) {
   say(reason[0].toUpperCase() + reason.slice(1), true);
   if (added.content !== "") {
     addNote(added, "broken off", true);
     return;
   }
   takeBack(1);
-  if (messages.at(-1)?.role === "user") undo();
+  if (earlier) {
+    messages.push(earlier);
+    log.append(earlier.article);
+    toEnd();
+  } else if (messages.at(-1)?.role === "user") undo();
 }
 
 function undo() {
@@ -199,9 +205,11 @@ function send() {
 }
 
 function retry() {
-  if (messages.at(-1).role === "assistant") takeBack(1);
+  const last = messages.at(-1);
+  const earlier = last.role === "assistant" ? last : null;
+  if (earlier) takeBack(1);
   attempt += 1;
-  answer();
+  answer(earlier);
 }
 
 async function end() {
