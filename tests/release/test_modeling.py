@@ -88,6 +88,12 @@ def test_the_probe_finds_no_fault_and_finds_a_wrong_one(exported, tokenizer, tmp
     for words, change in faults.items():
         with pytest.raises(ExportError, match=words):
             judge(measured | change, exported.expected)
+    tie = {
+        "generated": {"cached": [1, 2, 5], "uncached": [1, 3, 5]},
+        "greedy_gaps": {"cached": 0.0, "uncached": 5e-5},
+    }
+    checks = judge(measured | tie, exported.expected)
+    assert (checks.same_tokens, checks.generated_tokens) == (1, 3)
 
 
 @torch.no_grad()

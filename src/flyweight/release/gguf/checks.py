@@ -18,7 +18,14 @@ from flyweight.corpus import TextTokenizer
 from flyweight.corpus.tokenizers.hard_text import HARD_TEXT
 from flyweight.inference import ChatFormat
 from flyweight.model import Decoder
-from flyweight.release.checks import PROSE, TEXTS, ExportError, probe_conversation, probe_sequences
+from flyweight.release.checks import (
+    PROSE,
+    TEXTS,
+    ExportError,
+    probe_conversation,
+    probe_sequences,
+    same_tokens,
+)
 from flyweight.release.gguf.writing import GgufType
 
 MAXIMUM_DIFFERENCE = 1e-3
@@ -151,8 +158,7 @@ def judge(
     if kind != "f32":
         judged, tolerance = ("relative", ROUNDED_DIFFERENCE[kind])
     generated = measured["generated"]
-    pairs = enumerate(zip(generated, expected, strict=True))
-    same = next((place for place, (one, other) in pairs if one != other), len(expected))
+    same = same_tokens(generated, expected)
     faults = {
         f"its architecture is {measured['architecture']}, not {architecture}": measured["architecture"]
         != architecture,
