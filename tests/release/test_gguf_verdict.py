@@ -6,11 +6,15 @@ import math
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from flyweight.release import ExportError
 from flyweight.release.gguf.checks import ROUNDED_DIFFERENCE, GgufChecks, judge
 
 EXPECTED = [5, 6, 7, 8]
+GREEDY = torch.tensor([[3.0], [5.0], [4.0], [6.0]]) * torch.eye(10)[EXPECTED]
+"""The logits of the checkpoint's greedy text: 3, 5, 4 and 6 for the tokens that it writes, 0 for others."""
 SOUND: dict[str, Any] = {
     "differences": {"long": 9e-4, "random": 2e-4, "text": 1e-4},
     "relative": {"long": 3e-3, "random": 2e-3, "text": 1e-3},
@@ -35,13 +39,13 @@ OFF: dict[str, dict[str, Any]] = {
 """Faults of a file of any type, by the words that they are refused with."""
 
 
-def verdict(kind: Any = "f32", **change: Any) -> GgufChecks:
-    return judge(SOUND | change, EXPECTED, kind, "llama", 0)
+def verdict(kind: Any = "f32", greedy: Tensor = GREEDY, **change: Any) -> GgufChecks:
+    return judge(SOUND | change, greedy, kind, "llama", 0)
 
 
-def refusal(kind: Any = "f32", **change: Any) -> str:
+def refusal(kind: Any = "f32", greedy: Tensor = GREEDY, **change: Any) -> str:
     with pytest.raises(ExportError) as refused:
-        verdict(kind, **change)
+        verdict(kind, greedy, **change)
     beginning, _, faults = str(refused.value).partition(": ")
     assert beginning == "the file, loaded by llama.cpp, is not the checkpoint's model"
     return faults
@@ -53,6 +57,7 @@ def test_a_sound_measurement_passes_with_its_figures(kind: str) -> None:
     assert checks.maximum_difference == 9e-4
     assert checks.tolerance == (1e-3 if kind == "f32" else ROUNDED_DIFFERENCE[kind])
     assert checks.same_tokens == checks.generated_tokens == 4
+    assert checks.gap_at_first_other is None
     kept = (
         "differences",
         "relative",
@@ -100,5 +105,30 @@ def test_each_type_is_judged_by_its_own_figure_alone() -> None:
 
 
 def test_other_greedy_tokens_are_refused_in_float32_and_counted_in_other_types() -> None:
-    assert refusal(generated=[5, 6, 9, 8]) == "it writes [5, 6, 9, 8], not [5, 6, 7, 8]"
-    assert verdict("q8_0", generated=[5, 6, 9, 8]).same_tokens == 2
+    words = "it writes [5, 6, 9, 8], not [5, 6, 7, 8], a gap of 4.0"
+    assert refusal(generated=[5, 6, 9, 8]) == words
+    checks = verdict("q8_0", generated=[5, 6, 9, 8])
+    assert (checks.same_tokens, checks.generated_tokens, checks.gap_at_first_other) == (2, 4, 4.0)
+
+
+@pytest.mark.parametrize(("below", "tie"), [(0.0, True), (9e-4, True), (1.1e-3, False), (math.nan, False)])
+def test_the_first_other_token_is_forgiven_in_float32_if_the_checkpoint_has_a_tie(
+    below: float, tie: bool
+) -> None:
+    """What comes after it is another text, and is not held against it."""
+    greedy, generated = GREEDY.clone(), [5, 6, 9, 1]
+    greedy[2, 9] = 4.0 - below
+    if math.isnan(below):
+        greedy[2] = torch.nan
+    if not tie:
+        assert refusal(greedy=greedy, generated=generated).startswith("it writes [5, 6, 9, 1], not [5, 6, ")
+        return
+    checks = verdict(greedy=greedy, generated=generated)
+    assert (checks.same_tokens, checks.generated_tokens) == (2, 4)
+    assert checks.gap_at_first_other == pytest.approx(below, abs=1e-6)
+
+
+def test_a_tie_later_on_does_not_forgive_the_first_other_token() -> None:
+    greedy = GREEDY.clone()
+    greedy[3, 1] = 6.0
+    assert refusal(greedy=greedy, generated=[5, 6, 9, 1]).endswith("a gap of 4.0")
