@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from flyweight import release
+from flyweight.cli.model import _export_to_gguf
 from flyweight.release import ExportError
 from flyweight.release.gguf.checks import ROUNDED_DIFFERENCE, GgufChecks, judge
+from flyweight.release.gguf.export import GgufExport
 
 EXPECTED = [5, 6, 7, 8]
 GREEDY = torch.tensor([[3.0], [5.0], [4.0], [6.0]]) * torch.eye(10)[EXPECTED]
@@ -23,6 +26,7 @@ SOUND: dict[str, Any] = {
     "generated": EXPECTED,
     "conversation_differs": False,
     "conversation_tokens": 60,
+    "builtin_template": "same",
     "texts": 900,
     "wrong_texts": [],
     "architecture": "llama",
@@ -65,6 +69,7 @@ def test_a_sound_measurement_passes_with_its_figures(kind: str) -> None:
         "positions",
         "texts",
         "conversation_tokens",
+        "builtin_template",
         "versions",
     )
     assert {key: checks.to_dict()[key] for key in kept} == {key: SOUND[key] for key in kept}
@@ -132,3 +137,30 @@ def test_a_tie_later_on_does_not_forgive_the_first_other_token() -> None:
     greedy = GREEDY.clone()
     greedy[3, 1] = 6.0
     assert refusal(greedy=greedy, generated=[5, 6, 9, 1]).endswith("a gap of 4.0")
+
+
+@pytest.mark.parametrize(
+    ("builtin", "words"),
+    [
+        ("same", None),
+        (None, None),
+        ("different", "do not run Jinja but llama.cpp's built-in renderer would feed the model other tokens"),
+        (
+            "unknown",
+            "built-in renderer does not know it, so programs that do not run Jinja would refuse it or",
+        ),
+    ],
+)
+def test_what_the_builtin_renderer_writes_is_no_fault_but_is_said(
+    builtin: str | None, words: str | None, tmp_path, monkeypatch, capsys
+) -> None:
+    checks = verdict(builtin_template=builtin)
+    assert checks.to_dict()["builtin_template"] == builtin
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    done = GgufExport(tmp_path, file, "f32", checks, 1.0)
+    monkeypatch.setattr(release, "export_gguf", lambda *_arguments, **_options: done)
+    _export_to_gguf("run", tmp_path, "f32")
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("chat template: ")]
+    assert len(said) == (words is not None)
+    assert words is None or words in said[0]

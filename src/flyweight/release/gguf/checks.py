@@ -55,7 +55,11 @@ class GgufChecks:
     texts: int
     """Texts whose tokens were compared; all were equal."""
     conversation_tokens: int | None
-    """Tokens that the chat template made of a conversation, equal to those of training; None without a template."""
+    """Tokens that the chat template, run by Python's Jinja, made of a conversation, equal to those of training; None
+    without a template."""
+    builtin_template: str | None
+    """Whether llama.cpp's built-in renderer, which only knows some families of templates, makes the same tokens of it:
+    same, different, or unknown, where it does not know the template. None without a template."""
     generated_tokens: int
     """Tokens that were generated greedily."""
     same_tokens: int
@@ -202,6 +206,7 @@ def judge(
         positions=measured["positions"],
         texts=measured["texts"],
         conversation_tokens=measured["conversation_tokens"],
+        builtin_template=measured["builtin_template"],
         generated_tokens=len(generated),
         same_tokens=same,
         gap_at_first_other=gap,
