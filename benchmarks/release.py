@@ -148,6 +148,7 @@ def released(system: str, options: argparse.Namespace) -> dict[str, Any]:
     record = json.loads((hf / "flyweight_export.json").read_text())
     keys = (
         "maximum_difference",
+        "same_tokens",
         "generated_tokens",
         "texts",
         "conversation_tokens",

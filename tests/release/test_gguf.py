@@ -289,6 +289,41 @@ def test_llama_cpp_computes_the_same(write_checkpoint, tmp_path: Path, kind: str
         assert 1e-5 < max(checks.relative.values()) < checks.tolerance < 0.1
 
 
+BUILTIN = {
+    "same": CHATML,
+    # By its <|im_start|> it is taken for ChatML.
+    "different": CHATML.replace("'\n' + message['content']", "': ' + message['content']"),
+    "unknown": "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}",
+}
+"""Chat templates, by what llama.cpp's built-in renderer makes of them."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("builtin", BUILTIN)
+def test_the_record_says_whether_the_builtin_renderer_writes_the_same(
+    write_checkpoint, tmp_path: Path, builtin: str
+) -> None:
+    if not has_llama_cpp():
+        pytest.skip("llama-cpp-python is not installed")
+    checkpoint = write_checkpoint("gqa", chat=BUILTIN[builtin])
+    export_gguf(checkpoint, tmp_path / "out")
+    checks = json.loads((tmp_path / "out" / EXPORT_FILE).read_text())["checks"]
+    assert checks["builtin_template"] == builtin
+    assert checks["conversation_tokens"] > 50
+
+
+@pytest.mark.slow
+def test_without_a_chat_template_the_record_says_nothing_of_renderers(
+    write_checkpoint, tmp_path: Path
+) -> None:
+    if not has_llama_cpp():
+        pytest.skip("llama-cpp-python is not installed")
+    checks = export_gguf(write_checkpoint("gqa"), tmp_path / "out").checks
+    assert checks is not None
+    assert checks.builtin_template is checks.conversation_tokens is None
+
+
 @pytest.mark.slow
 def test_the_check_of_a_model_with_a_long_context_needs_no_more_room(
     write_checkpoint, tmp_path: Path

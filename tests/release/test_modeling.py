@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from flyweight.corpus import TextTokenizer
+from flyweight.recipe import recipe_from_dict
 from flyweight.release.checks import ExportError, judge, write_probe
 from flyweight.release.huggingface import write_folder
 from flyweight.release.load_back import measure
@@ -83,11 +85,42 @@ def test_the_probe_finds_no_fault_and_finds_a_wrong_one(exported, tokenizer, tmp
             "greedy_gaps": {"cached": 0.0, "uncached": 0.2},
         },
         "tokenizer differs": {"wrong_texts": ["é"]},
-        "special tokens": {"special_tokens": [0, None, 0]},
+        "chat template gives other tokens": {"conversation_differs": True},
+        "text ends at": {"stop_tokens": [1]},
+        "special tokens are": {"special_tokens": [0, None, 0]},
+        "does not take end_of_text for special": {"end_of_text_is_special": False},
     }
     for words, change in faults.items():
         with pytest.raises(ExportError, match=words):
             judge(measured | change, exported.expected)
+    tie = {
+        "generated": {"cached": [1, 2, 5], "uncached": [1, 3, 5]},
+        "greedy_gaps": {"cached": 0.0, "uncached": 5e-5},
+    }
+    checks = judge(measured | tie, exported.expected)
+    assert (checks.same_tokens, checks.generated_tokens) == (1, 3)
+
+
+def test_a_wrong_turn_far_away_is_found_by_the_long_input(tokenizer, tmp_path: Path) -> None:
+    """The configuration stretches the rotary positions of inputs that are longer than 256 tokens."""
+    values = make_recipe("gqa").to_dict()
+    values["model"] |= {"max_position_embeddings": 512}
+    recipe = recipe_from_dict(values)
+    decoder, folder, probe = make_decoder(recipe), tmp_path / "folder", tmp_path / "probe"
+    folder.mkdir()
+    probe.mkdir()
+    expected = write_folder(folder, decoder, recipe, tokenizer)
+    write_probe(probe, decoder, tokenizer, expected)
+    judge(measure(folder, probe), expected)
+    config = json.loads((folder / "config.json").read_text())
+    stretched = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": recipe.model.rope_theta}
+    config |= {"max_position_embeddings": 256, "rope_parameters": stretched}
+    (folder / "config.json").write_text(json.dumps(config))
+    measured = measure(folder, probe)
+    wrong = {name for name, difference in measured["differences"].items() if difference > 1e-4}
+    assert wrong == {"long"}
+    with pytest.raises(ExportError, match="its logits differ by"):
+        judge(measured, expected)
 
 
 @torch.no_grad()

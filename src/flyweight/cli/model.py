@@ -66,6 +66,14 @@ def generate(
 TYPES = {"hf": ("float32", "bfloat16"), "gguf": ("f16", "f32", "bf16", "q8_0")}
 """By kind of export, how its weights may be stored; the first is what is taken."""
 
+BUILTIN_TEMPLATE = {
+    "different": "programs that do not run Jinja but llama.cpp's built-in renderer would feed the model other tokens "
+    "than training did.",
+    "unknown": "llama.cpp's built-in renderer does not know it, so programs that do not run Jinja would refuse it or "
+    "feed the model other tokens than training did.",
+}
+"""What to know about a GGUF file whose chat template llama.cpp's built-in renderer does not write as Jinja does."""
+
 
 @app.command()
 def export(
@@ -129,6 +137,8 @@ def _export_to_gguf(checkpoint: str, out: Path, kind: Any, finish: Callable[[Pat
             f"{done.checks.largest_logit:.1f}), {done.checks.same_tokens} of {done.checks.generated_tokens} greedy "
             f"tokens the same, {done.checks.texts} texts with the same tokens"
         )
+        if done.checks.builtin_template in BUILTIN_TEMPLATE:
+            print(f"chat template: {BUILTIN_TEMPLATE[done.checks.builtin_template]}")
     print(f"file: {done.file} ({done.file.stat().st_size / 1e6:,.1f} MB)")
 
 

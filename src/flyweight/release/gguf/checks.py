@@ -13,12 +13,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from flyweight.corpus import TextTokenizer
 from flyweight.corpus.tokenizers.hard_text import HARD_TEXT
 from flyweight.inference import ChatFormat
 from flyweight.model import Decoder
-from flyweight.release.checks import PROSE, TEXTS, ExportError, probe_conversation, probe_sequences
+from flyweight.release.checks import (
+    PROSE,
+    TEXTS,
+    ExportError,
+    probe_conversation,
+    probe_sequences,
+    same_tokens,
+)
 from flyweight.release.gguf.writing import GgufType
 
 MAXIMUM_DIFFERENCE = 1e-3
@@ -47,11 +55,18 @@ class GgufChecks:
     texts: int
     """Texts whose tokens were compared; all were equal."""
     conversation_tokens: int | None
-    """Tokens that the chat template made of a conversation, equal to those of training; None without a template."""
+    """Tokens that the chat template, run by Python's Jinja, made of a conversation, equal to those of training; None
+    without a template."""
+    builtin_template: str | None
+    """Whether llama.cpp's built-in renderer, which only knows some families of templates, makes the same tokens of it:
+    same, different, or unknown, where it does not know the template. None without a template."""
     generated_tokens: int
     """Tokens that were generated greedily."""
     same_tokens: int
-    """How many of these are the checkpoint's own before the first other one: all of them in float32."""
+    """How many of these are the checkpoint's own before the first other one: in float32 all, but for a tie."""
+    gap_at_first_other: float | None
+    """How far the first other token lies below the checkpoint's own, in the checkpoint's logits; in float32 less than
+    `tolerance`, a tie that rounding decided. None where all are the same."""
     versions: dict[str, str]
     """Of what loaded it."""
 
@@ -71,10 +86,12 @@ def has_llama_cpp() -> bool:
 
 
 @torch.no_grad()
-def write_probe(
-    probe: Path, decoder: Decoder, tokenizer: TextTokenizer, chat: ChatFormat | None
-) -> list[int]:
-    """Write inputs and what `decoder` answers: probe.npz and probe.json. Returns its greedy tokens."""
+def write_probe(probe: Path, decoder: Decoder, tokenizer: TextTokenizer, chat: ChatFormat | None) -> Tensor:
+    """Write inputs and what `decoder` answers: probe.npz and probe.json.
+
+    Returns:
+        The logits of its own greedy text, (NEW_TOKENS, V): the largest of each row is the token that it writes.
+    """
     arrays: dict[str, np.ndarray] = {}
     sequences = probe_sequences(decoder, tokenizer)
     for name, (tokens, kept) in sequences.items():
@@ -95,10 +112,12 @@ def write_probe(
     }
     (probe / "probe.json").write_text(json.dumps(asked), encoding="utf-8")
     written: list[int] = []
+    rows: list[Tensor] = []
     while len(written) < new_tokens:
         states = decoder(torch.tensor([prompt + written]))
-        written.append(int(decoder.logits(states[:, -1:])[0, -1].argmax()))
-    return written
+        rows.append(decoder.logits(states[:, -1:])[0, -1])
+        written.append(int(rows[-1].argmax()))
+    return torch.stack(rows)
 
 
 def check_gguf(
@@ -114,21 +133,21 @@ def check_gguf(
     Raises:
         ExportError: it does not load, or differs.
     """
-    measured, expected = measure_gguf(file, decoder, tokenizer, chat)
-    return judge(measured, expected, kind, architecture, tokenizer.end_of_text)
+    measured, greedy = measure_gguf(file, decoder, tokenizer, chat)
+    return judge(measured, greedy, kind, architecture, tokenizer.end_of_text)
 
 
 def measure_gguf(
     file: Path, decoder: Decoder, tokenizer: TextTokenizer, chat: ChatFormat | None
-) -> tuple[dict[str, Any], list[int]]:
-    """What `load_back.py` measures of `file`, and the checkpoint's own greedy tokens.
+) -> tuple[dict[str, Any], Tensor]:
+    """What `load_back.py` measures of `file`, and the logits of the checkpoint's own greedy text (`write_probe`).
 
     Raises:
         ExportError: it does not load.
     """
     with tempfile.TemporaryDirectory(prefix="flyweight-probe-") as scratch:
         probe = Path(scratch)
-        expected = write_probe(probe, decoder, tokenizer, chat)
+        greedy = write_probe(probe, decoder, tokenizer, chat)
         script = Path(__file__).with_name("load_back.py")
         # -P keeps the script's folder, and with it our files, off the import path.
         command = [sys.executable, "-P", str(script), str(file), str(probe)]
@@ -136,13 +155,20 @@ def measure_gguf(
     if finished.returncode != 0:
         reason = "\n".join(finished.stderr.strip().splitlines()[-20:])
         raise ExportError(f"llama.cpp could not load the file (exit code {finished.returncode}):\n{reason}")
-    return json.loads(finished.stdout.strip().splitlines()[-1]), expected
+    return json.loads(finished.stdout.strip().splitlines()[-1]), greedy
 
 
 def judge(
-    measured: dict[str, Any], expected: list[int], kind: GgufType, architecture: str, end_of_text: int
+    measured: dict[str, Any], greedy: Tensor, kind: GgufType, architecture: str, end_of_text: int
 ) -> GgufChecks:
     """The figures of `measured`, if all of them are as they should be.
+
+    Args:
+        measured: by `load_back.py`.
+        greedy: the logits of the checkpoint's own greedy text, (tokens, V).
+        kind: of the file; it says which differences are allowed.
+        architecture: llama.cpp's name that the file has to bear.
+        end_of_text: the token that has to end text.
 
     Raises:
         ExportError: some are not; the message names each with its figures.
@@ -150,9 +176,10 @@ def judge(
     judged, tolerance = ("differences", MAXIMUM_DIFFERENCE)
     if kind != "f32":
         judged, tolerance = ("relative", ROUNDED_DIFFERENCE[kind])
-    generated = measured["generated"]
-    pairs = enumerate(zip(generated, expected, strict=True))
-    same = next((place for place, (one, other) in pairs if one != other), len(expected))
+    generated, expected = measured["generated"], greedy.argmax(dim=-1).tolist()
+    same, gap = same_tokens(generated, expected), None
+    if same < len(expected):
+        gap = float(greedy[same].max() - greedy[same, generated[same]])
     faults = {
         f"its architecture is {measured['architecture']}, not {architecture}": measured["architecture"]
         != architecture,
@@ -160,7 +187,10 @@ def judge(
         f"its logits differ by {measured[judged]} ({judged}), allowed is {tolerance:.2e}": (
             not all(difference < tolerance for difference in measured[judged].values())
         ),
-        f"it writes {generated}, not {expected}": kind == "f32" and same < len(expected),
+        # After a tie that rounding decided, the two texts go their own ways.
+        f"it writes {generated}, not {expected}, a gap of {gap}": (
+            kind == "f32" and gap is not None and not gap < tolerance
+        ),
         f"its tokenizer differs on {measured['wrong_texts']}": bool(measured["wrong_texts"]),
         "its chat template gives other tokens than training's": measured["conversation_differs"],
         f"its end_of_text is {measured['end_of_text']}, not {end_of_text}": measured["end_of_text"]
@@ -176,7 +206,9 @@ def judge(
         positions=measured["positions"],
         texts=measured["texts"],
         conversation_tokens=measured["conversation_tokens"],
+        builtin_template=measured["builtin_template"],
         generated_tokens=len(generated),
         same_tokens=same,
+        gap_at_first_other=gap,
         versions=measured["versions"],
     )

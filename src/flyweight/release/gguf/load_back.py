@@ -6,6 +6,7 @@ nothing: `checks` holds the figures against what they should be. It imports llam
 
 from __future__ import annotations
 
+import ctypes
 import json
 import sys
 from pathlib import Path
@@ -82,16 +83,42 @@ def _greedy(model: Any, prompt: list[int], new_tokens: int) -> list[int]:
 
 
 def _conversation(model: Any, asked: dict[str, Any] | None) -> dict[str, Any]:
-    """Whether the file's chat template makes other tokens of a conversation, and how many."""
+    """Whether the file's chat template, run by Python's Jinja, makes other tokens of a conversation, and how many."""
     template = model.metadata.get("tokenizer.chat_template")
     if asked is None or template is None:
-        return {"conversation_differs": (asked is None) != (template is None), "conversation_tokens": None}
+        differs = (asked is None) != (template is None)
+        return {"conversation_differs": differs, "conversation_tokens": None, "builtin_template": None}
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter  # pyright: ignore[reportMissingImports]
 
     end = model.detokenize([model.token_eos()], special=True).decode()
     text = Jinja2ChatFormatter(template, eos_token=end, bos_token="")(messages=asked["messages"]).prompt
     found = model.tokenize(text.encode(), add_bos=False, special=True)
-    return {"conversation_differs": found != asked["tokens"], "conversation_tokens": len(found)}
+    return {
+        "conversation_differs": found != asked["tokens"],
+        "conversation_tokens": len(found),
+        "builtin_template": _builtin_template(model, template, asked),
+    }
+
+
+def _builtin_template(model: Any, template: str, asked: dict[str, Any]) -> str:
+    """Whether llama.cpp's built-in renderer makes the same tokens: same, different, or unknown (to it).
+
+    It does not run the template: it takes it for one of those that it has in C++, by marks in its text.
+    """
+    pairs = [(message["role"].encode(), message["content"].encode()) for message in asked["messages"]]
+    messages = (llama_cpp.llama_chat_message * len(pairs))(*pairs)
+
+    def render(buffer: Any, room: int) -> int:
+        return llama_cpp.llama_chat_apply_template(
+            template.encode(), messages, len(pairs), True, buffer, room
+        )
+
+    if (length := render(None, 0)) < 0:
+        return "unknown"
+    buffer = ctypes.create_string_buffer(length + 1)
+    render(buffer, length + 1)
+    found = model.tokenize(buffer.raw[:length], add_bos=False, special=True)
+    return "same" if found == asked["tokens"] else "different"
 
 
 def main() -> None:
