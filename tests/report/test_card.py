@@ -79,8 +79,23 @@ def test_a_score_like_guessing_is_said_to_be_one(run: Path, export: Path, result
     assert "no better than guessing" not in _prose(write_model_card(run, export))
     poor = {"metrics": {"acc": {"value": 0.26, "stderr": 0.01, "n": 1400}}, "chance": 0.25}
     write_json(run / "results.json", {**results, "tasks": {"arithmark-gen": poor}})
-    line = "On arithmark-gen (acc 26.0% ± 1.0%) it does no better than guessing (25.0%), as far as 1400 items tell."
+    line = "it does no better than guessing on arithmark-gen (acc 26.0% ± 1.0%, guessing 25.0%, 1,400 items)."
     assert line in _prose(write_model_card(run, export))
+
+
+def test_an_own_text_has_a_name_and_stands_beside_compressors(
+    run: Path, export: Path, results: dict[str, Any]
+):
+    text = {
+        "metrics": {"bits_per_byte": {"value": 2.7917, "stderr": 0.0144, "n": 61}},
+        "data": {"source": "/home/somebody/glosses.jsonl"},
+        "details": {"compressors": {"zstd-19": 2.36438, "lzma": None}},
+    }
+    write_json(run / "results.json", {**results, "tasks": {"text": text}})
+    prose = _prose(write_model_card(run, export))
+    assert "| text glosses.jsonl | bits\\_per\\_byte | 2.792 |" in prose
+    assert "General compressors take of the same text, in bits per byte: zstd-19 2.364." in prose
+    assert "/home/somebody" not in prose
 
 
 def test_own_code_needs_trust_and_a_stock_class_does_not(
@@ -258,17 +273,20 @@ def test_where_the_text_is_from_and_under_which_licence(run: Path, export: Path)
     assert "/home/somebody" not in card.read_text(encoding="utf-8")
 
 
-def test_places_on_a_disk_are_left_out_of_what_the_run_said(run: Path, export: Path):
+def test_what_the_run_said_of_places_on_a_disk_is_left_out(run: Path, export: Path):
+    told = ["3/4 of them at 5 tokens/s, and/or less. Or 1.5/2", "not compiled: on or off", "it ends."]
+    places = [
+        "/home/my name/data/x.jsonl", "~/data", "../secret/corp", "./x", "data/x.jsonl", "runs/mine/checkpoints",
+        "C:\\Users\\me", "--data=/srv/x", "'/srv/x'",
+    ]  # fmt: skip
+    notes = [*told, *(f"the shards are in {place} now" for place in places)]
+    lines = [json.dumps({"kind": "notice", "attempt": "a1", "time": 0, "message": note}) for note in notes]
     events = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    note = {
-        "kind": "notice",
-        "attempt": "a1",
-        "time": 0,
-        "message": "shards in /home/somebody/corpora/mine, 3/4 of them",
-    }
-    (run / "events.jsonl").write_text("\n".join([events[0], json.dumps(note), *events[1:]]) + "\n")
+    (run / "events.jsonl").write_text("\n".join([events[0], *lines, *events[1:]]) + "\n")
     prose = _prose(write_model_card(run, export))
-    assert "- shards in mine, 3/4 of them" in prose
+    for line in told:
+        assert f"- {line}" in prose
+    assert "the shards are in" not in prose
 
 
 def test_energy_that_was_not_measured_is_said_to_be_so(run: Path, export: Path):

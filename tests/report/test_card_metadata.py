@@ -105,6 +105,7 @@ def test_no_results_no_index(recipe: Recipe) -> None:
         ("Apache-2.0", {"license": "apache-2.0"}),
         ("openrail++", {"license": "openrail++"}),
         ("My Licence 1.0", {"license": "other", "license_name": "my-licence-1.0"}),
+        ("Apache 2.0", {"license": "apache-2.0"}),
         ("自由", {"license": "other", "license_name": "other"}),
         (
             "https://example.org/terms/Model-Licence.txt",

@@ -23,7 +23,7 @@ def test_every_declaration_of_the_style_is_one():
     blocks = re.findall(r"\{([^{}]*)\}", CSS)
     assert len(blocks) > 50
     for declaration in (part.strip() for block in blocks for part in block.split(";")):
-        assert re.fullmatch(r"(-{0,2}[a-z][a-z-]*[a-z0-9]: .+)?", declaration, re.DOTALL), declaration
+        assert re.fullmatch(r"(-{0,2}[a-z][a-z-]*[a-z0-9]:\s.+)?", declaration, re.DOTALL), declaration
 
 
 VOID = {"meta", "br", "img", "hr", "link", "input"}

@@ -86,8 +86,9 @@ def _licence(licence: str | None) -> dict[str, Any]:
     if licence is None or not licence.strip():
         return {}
     licence = licence.strip()
-    if licence.lower() in LICENCES:
-        return {"license": licence.lower()}
+    for known in (licence.lower(), _slug(licence)):  # "Apache 2.0" is one too
+        if known in LICENCES:
+            return {"license": known}
     if re.match(r"https?://\S+$", licence):
         name = re.sub(r"\.\w{1,4}$", "", licence.rstrip("/").rpartition("/")[2])
         return {"license": "other", "license_name": _slug(name) or "other", "license_link": licence}
@@ -126,7 +127,7 @@ def _results(record: RunRecord, export: Mapping[str, Any]) -> list[EvalResult]:
     ]
     for row in measurements(record.results):
         if not row.grouped and not row.partial:
-            name = " ".join([row.task, *row.part])
+            name = " ".join([row.named, *row.part])
             error = {} if row.stderr is None else {"stderr": round(row.stderr, 5)}
             results.append(_result(types.of(name), name, row.metric, round(row.value, 5), error))
     return results

@@ -13,11 +13,11 @@ from flyweight.report.card_results import measured_tasks
 from flyweight.report.markdown import code, fenced, inline, table
 from flyweight.report.results import Measurement, measurements
 from flyweight.report.run import RunRecord
+from flyweight.report.scores import quoted
 from flyweight.report.sections import recipe_yaml, source_rows
 
-_FOLDERS = re.compile(r"(?<![\w.~])~?/(?:[^\s/'\",;:)]+/)+")
-"""The folders of an absolute path in a sentence."""
-
+_PLACE = re.compile(r"(?:^|[\s'\"(=])(?:~|\.{0,2})/\w|\b[A-Za-z]:\\|\w/[^\s/]*\.\w|\w/[^\s/]+/")
+"""Where a sentence names a place on a disk: absolute, relative, with a suffix or with several folders."""
 
 _PATHS = ("path", "data")
 """Keys of a recipe, at any depth, that name a place on a disk."""
@@ -93,7 +93,7 @@ def limitations_text(record: RunRecord, *, chats: bool = False) -> str:
         record: the run.
         chats: whether the export brings a chat template.
     """
-    guesses = [row for row in measurements(record.results) if not row.part and _like_guessing(row)]
+    guesses = [row for row in quoted(record.results).values() if _like_guessing(row)]
     lines = [
         "A base model with the format of conversations: it was not taught to be helpful, truthful or safe."
         if chats
@@ -112,11 +112,13 @@ def limitations_text(record: RunRecord, *, chats: bool = False) -> str:
             f"The run was to see {format_tokens(record.recipe.training.tokens)} tokens; this checkpoint has seen "
             f"{format_tokens(record.clock)}."
         )
-    lines += [
-        f"On {inline(row.task)} ({inline(row.metric)} {row.text()} {row.stderr_text()}) it does no better than "
-        f"guessing ({row.chance_text()}), as far as {row.n or 'the'} items tell."
-        for row in guesses
-    ]
+    if guesses:
+        named = "; ".join(
+            f"{inline(row.task)} ({inline(row.metric)} {row.text()} {row.stderr_text()}, guessing {row.chance_text()}, "
+            f"{row.n or 0:,} items)"
+            for row in guesses
+        )
+        lines.append(f"As far as the items tell, it does no better than guessing on {named}.")
     if not measurements(record.results):
         lines.append("No task was measured.")
     return "\n".join(f"- {line}" for line in lines)
@@ -143,13 +145,18 @@ def repeat_text(record: RunRecord) -> str:
         lines.append(
             f"The files of {named} are not published here: put your own in their place (`sources.NAME.path`)."
         )
+    if record.recipe.evaluation.benchmarks and record.recipe.evaluation.benchmarks.data:
+        lines.append(
+            "The files of the tasks during training are not here either: put your own folder in their place "
+            "(`evaluation.benchmarks.data`), or leave the line out, and they come from the hub."
+        )
     if record.began:
         lines.append(
             f"The run started from another run's checkpoint at {record.began:,} tokens (`--from RUN@TOKENS`)."
         )
-    notes = [event["message"] for event in record.of("notice")]
+    notes = [event["message"] for event in record.of("notice") if not _PLACE.search(event["message"])]
     if notes:
-        listed = "\n".join(f"- {inline(_FOLDERS.sub('', note))}" for note in dict.fromkeys(notes))
+        listed = "\n".join(f"- {inline(note)}" for note in dict.fromkeys(notes))
         lines.append(f"What the run said about itself:\n\n{listed}")
     block = fenced(recipe_yaml(_without_paths(record.recipe)), "yaml")
     lines.append(f"<details>\n<summary>The exact recipe</summary>\n\n{block}\n\n</details>")

@@ -9,7 +9,7 @@ from flyweight.evaluation.results import Metric, TaskResult
 from flyweight.evaluation.suites import SUITES, PublishedRow, Row, Suite, measured_suites, suite_row
 from flyweight.recipe import format_tokens
 from flyweight.report.markdown import code, inline, table
-from flyweight.report.results import bits_per_byte_rows, exported_bits, measurements
+from flyweight.report.results import bits_per_byte_rows, exported_bits, measurements, text_compressors
 from flyweight.report.run import RunRecord
 
 _WIDE = 8
@@ -135,7 +135,7 @@ def _bits_parts(record: RunRecord, export: Mapping[str, Any]) -> list[str]:
 def _task_parts(record: RunRecord, *, headed: bool) -> list[str]:
     rows = [
         [
-            " ".join([row.task, *row.part]) + (", a part of the set" if row.partial else ""),
+            " ".join([row.named, *row.part]) + (", a part of the set" if row.partial else ""),
             row.metric,
             row.text(),
             row.stderr_text(),
@@ -148,4 +148,6 @@ def _task_parts(record: RunRecord, *, headed: bool) -> list[str]:
     if not rows:
         return []
     found = table(["Task", "Metric", "Value", "Standard error", "Chance", "Items"], rows, left=2)
-    return [f"Every task that was measured:\n\n{found}" if headed else found]
+    others = ", ".join(f"{name} {bits:.4g}" for name, bits in text_compressors(record.results).items())
+    told = [f"General compressors take of the same text, in bits per byte: {others}."] if others else []
+    return [f"Every task that was measured:\n\n{found}" if headed else found, *told]

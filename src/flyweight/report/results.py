@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from flyweight.recipe import format_tokens
@@ -33,6 +34,13 @@ class Measurement:
     """A subset, one of several."""
     partial: bool = False
     """Measured on a part of a published set, so that its numbers do not compare with others'."""
+    file: str = ""
+    """Of the user's own text, what it is called."""
+
+    @property
+    def named(self) -> str:
+        """The task, and of a text its name."""
+        return f"{self.task} {self.file}" if self.file else self.task
 
     @property
     def label(self) -> str:
@@ -74,12 +82,29 @@ def measurements(results: Mapping[str, Any]) -> list[Measurement]:
 def _task_rows(task: str, node: Mapping[str, Any], limited: bool) -> Iterator[Measurement]:
     chance = number(node.get("chance"))
     partial = limited and task != _TEXT and not task.endswith("-gen")
+    file = _file(task, node)
     for metric, found in _mapped(node.get("metrics")):
-        yield from _row(task, (), metric, found, chance, partial)
+        yield from _row(task, (), metric, found, chance, partial, file)
     for subset, metrics in _mapped(node.get("subsets")):
         part = (subset if " " in subset else f"subset {subset}",)
         for metric, found in _mapped(metrics):
             yield from _row(task, part, metric, found, chance, partial)
+
+
+def _file(task: str, node: Mapping[str, Any]) -> str:
+    data = node.get("data")
+    source = data.get("source") if task == _TEXT and isinstance(data, Mapping) else None
+    return PurePath(source).name if isinstance(source, str) else ""
+
+
+def text_compressors(results: Mapping[str, Any]) -> dict[str, float]:
+    """Bits per byte of the user's own text by general compressors."""
+    tasks = results.get("tasks")
+    text = tasks.get(_TEXT) if isinstance(tasks, Mapping) else None
+    details = text.get("details") if isinstance(text, Mapping) else None
+    found = details.get("compressors") if isinstance(details, Mapping) else None
+    known = {name: number(value) for name, value in found.items()} if isinstance(found, Mapping) else {}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _row(
@@ -89,12 +114,13 @@ def _row(
     found: Mapping[str, Any],
     chance: float | None,
     partial: bool,
+    file: str = "",
 ) -> Iterator[Measurement]:
     value, n = number(found.get("value")), found.get("n")
     if value is not None:
         count = n if isinstance(n, int) else None
         error = number(found.get("stderr"))
-        yield Measurement(task, part, metric, value, error, count, chance, bool(part), partial)
+        yield Measurement(task, part, metric, value, error, count, chance, bool(part), partial, file)
 
 
 def _mapped(node: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
