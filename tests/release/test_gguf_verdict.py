@@ -160,7 +160,7 @@ def test_what_the_builtin_renderer_writes_is_no_fault_but_is_said(
     file.write_bytes(b"GGUF")
     done = GgufExport(tmp_path, file, "f32", checks, 1.0)
     monkeypatch.setattr(release, "export_gguf", lambda *_arguments, **_options: done)
-    _export_to_gguf("run", tmp_path, "f32")
+    _export_to_gguf("run", tmp_path, "f32", lambda folder: None)
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("chat template: ")]
     assert len(said) == (words is not None)
     assert words is None or words in said[0]
