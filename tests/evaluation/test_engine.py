@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,23 @@ def test_what_cannot_run_is_refused_before_any_work(model: DecoderModel, benchma
     results = evaluate(model, [Wanted("sciq")], Settings(data=benchmarks_folder), skip_missing=True)
     assert list(results["missing"]) == ["sciq"]
     assert render_notes(results)[0].startswith("not run: sciq: there is no folder")
+
+
+def test_a_missing_lm_eval_is_told_before_any_work(
+    model: DecoderModel, benchmarks_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    for skip_missing in (False, True):
+        with pytest.raises(
+            UserError, match=r"^piqa: benchmarks need lm-eval: pip install 'flyweight\[eval\]'"
+        ):
+            evaluate(
+                model,
+                [*GENERATED, Wanted("piqa")],
+                Settings(data=benchmarks_folder),
+                skip_missing=skip_missing,
+            )
+    assert list(evaluate(model, GENERATED, Settings(limit=1))["tasks"]) == ["arithmark-gen"]
 
 
 def test_names_of_tasks():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import importlib.util
 import logging
 import os
 import random
@@ -19,6 +20,8 @@ from flyweight.evaluation.harness.rows import Rows
 
 WHOLE = "benchmark::whole"
 """lm-eval's name of the group that holds all tasks of a benchmark."""
+
+_NOT_INSTALLED = "benchmarks need lm-eval: pip install 'flyweight[eval]'."
 
 LoadedTasks = Any
 """What lm-eval's `TaskManager.load` gives: `tasks` and `groups` by name."""
@@ -89,11 +92,13 @@ def _short(error: Exception) -> str:
 
 
 def check_known(name: str) -> None:
-    """Whether lm-eval has a task of this name.
+    """Whether lm-eval is installed and has a task of this name.
 
     Raises:
-        UserError: it has not; names those that are nearest.
+        UserError: it is not, or has not; names those that are nearest.
     """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise UserError(f"{name}: {_NOT_INSTALLED}")
     if name in BENCHMARKS:
         return
     known = [*BENCHMARKS, *_all_of_lm_eval().all_tasks]
@@ -124,7 +129,7 @@ def _lm_eval() -> tuple[Any, Path]:
         import lm_eval
         from lm_eval.tasks import TaskManager
     except ImportError:
-        raise UserError("benchmarks need lm-eval: pip install 'flyweight[eval]'.") from None
+        raise UserError(_NOT_INSTALLED) from None
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     return TaskManager, Path(lm_eval.__file__).parent / "tasks"
 
