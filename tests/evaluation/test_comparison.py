@@ -249,6 +249,16 @@ def test_a_narrow_terminal_shows_every_number_and_verdict_whole():
             assert part in words, part
 
 
+def test_a_value_that_is_no_number_is_told(tmp_path: Path):
+    broken = result([1.0, 0.0])
+    broken.metrics["acc"] = Metric(None, None, 2)  # type: ignore[arg-type]
+    folder = written(tmp_path / "a", "A", {"piqa": broken})
+    with pytest.raises(
+        UserError, match=r"a/results\.json: .*damaged \(TypeError: piqa acc is None, no number\)"
+    ):
+        read_run(folder)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
