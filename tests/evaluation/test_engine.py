@@ -151,6 +151,12 @@ def test_a_task_that_fails_costs_the_others_nothing(
 def test_what_cannot_run_is_refused_before_any_work(model: DecoderModel, benchmarks_folder: Path):
     with pytest.raises(UserError, match=r"there is no task 'blinp', .* did you mean blimp"):
         evaluate(model, [*GENERATED, Wanted("blinp")])
+    with pytest.raises(UserError, match="did you mean arithmark-gen"):
+        evaluate(model, [Wanted("arithmrk-gen")])
+    with pytest.raises(
+        UserError, match=r"here are hellaswag, .* logicmark-gen, .* and `lm_eval ls tasks` lists"
+    ):
+        evaluate(model, [Wanted("qqqqqqqq")])
     with pytest.raises(UserError, match="the limit is 0"):
         Settings(limit=0)
     with pytest.raises(UserError, match=r"sciq: there is no folder .*sciq with its files"):

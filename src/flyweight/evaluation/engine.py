@@ -132,7 +132,7 @@ def check_runnable(
     """
     for one in tasks:
         if one.task not in OWN_TASKS:
-            check_known(one.task)
+            check_known(one.task, OWN_TASKS)
     missing = {one.key: reason for one in tasks if (reason := missing_data(one, settings)) is not None}
     if missing and not skip_missing:
         raise UserError(" ".join(missing.values()))

@@ -9,7 +9,7 @@ import importlib.util
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +91,26 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def check_known(name: str) -> None:
+def check_known(name: str, own: Collection[str] = ()) -> None:
     """Whether lm-eval is installed and has a task of this name.
 
+    Args:
+        name: of the task.
+        own: the names of tasks that are not lm-eval's: one of these may have been meant.
+
     Raises:
-        UserError: it is not, or has not; names those that are nearest.
+        UserError: it is not, or has not; names those that are nearest, or those that there are.
     """
     if importlib.util.find_spec("lm_eval") is None:
         raise UserError(f"{name}: {_NOT_INSTALLED}")
     if name in BENCHMARKS:
         return
-    known = [*BENCHMARKS, *_all_of_lm_eval().all_tasks]
+    ours = [*BENCHMARKS, *own]
+    known = [*ours, *_all_of_lm_eval().all_tasks]
     if name not in known:
         near = difflib.get_close_matches(name, known, 3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; see `flyweight evaluate --help`."
+        there_are = f"; here are {', '.join(ours)}, and `lm_eval ls tasks` lists lm-eval's."
+        hint = f"; did you mean {' or '.join(near)}?" if near else there_are
         raise UserError(f"there is no task {name!r}, neither here nor in lm-eval{hint}")
 
 
