@@ -232,6 +232,23 @@ def test_a_narrow_terminal_shows_every_number_of_a_card_whole(name: str):
             assert value is None or f"{value:.2f}" in text, (row.model, value)
 
 
+@pytest.mark.parametrize("name", SUITES)
+def test_a_part_of_each_set_is_marked_beside_published_rows_with_its_errors(name: str):
+    suite = SUITES[name]
+    metric = Metric(0.4123, 0.0234, 10)
+    tasks = {part.key: TaskResult({part.metric: metric}, {"id": []}).to_json() for part in suite.parts}
+    found = {"model": {"name": "gpt-s-5m@5.095M"}, "tasks": tasks}
+    for limit in (4, None):
+        console = Console(width=80, file=io.StringIO())
+        console.print(render_suite(suite, name, {**found, "settings": {"limit": limit}}))
+        text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+        assert "…" not in text
+        assert ("gpt-s-5m@5.095M (part)" in text) == (limit is not None)
+        assert ("It answered a part of each set only" in text) == (limit is not None)
+        assert "± error" in text
+        assert " 2.34 " in text
+
+
 def test_published_rows_have_a_number_a_column_and_the_average_of_them():
     for suite in SUITES.values():
         for row in suite.published:
