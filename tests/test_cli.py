@@ -167,9 +167,13 @@ def test_the_whole_path_on_own_text(run, monkeypatch, tmp_path):
     code, out, err = run("evaluate", "runs/tiny", "--limit", "2", "--json", "--out", "results")
     assert code == 0, err
     assert json.loads(out)["tasks"]["arithmark-gen"]
+    code, out, err = run("evaluate", "runs/tiny", "--limit", "2", "--out", "results")  # it is there already
+    assert code == 0, err
+    assert out.endswith("\nresults: results/results.json\n")
     code, out, err = run("evaluate", "runs/tiny", "--suite", "gpt-s-5m", "--data", "texts", "--text", "texts")
     assert code == 0, err  # files that are not there are told, and the rest is measured
     assert "bits per byte over" in out
+    assert out.endswith("\nnothing of this is kept; --out FOLDER keeps it.\n")
     assert "not run: hellaswag: there is no folder texts/hellaswag" in out
     assert "not run: arithmark: texts: none of ArithMark's files is here" in out
     code, out, err = run("evaluate", "--compare", "results", "results")

@@ -225,6 +225,40 @@ def test_results_are_read_from_files_and_folders(tmp_path: Path):
     assert found.summary.split(";")[0] in text
 
 
+def test_a_narrow_terminal_shows_every_number_and_verdict_whole():
+    made = [
+        ("arithmark-gen", "acc_norm,v1", 0.2, 0.1, 0.3, 1.2e-5, 10042, ["+20.0 (+10.0 to +30.0) <0.001", " A "]),
+        ("hellaswag", "acc_norm", 0.2, 0.1, 0.3, 0.32, 10042, ["10,042", " 0.32 ", " A? "]),
+        ("gsm8k@8", "exact_match,flexible-extract", -0.5, -1.0, 0.1, 1.0, 9999, ["(-100.0 to +10.0)", "neither"]),
+        ("text", "bits_per_byte", -0.1, -0.12345, -0.1, 0.03, 12, ["-0.1000 (-0.1235 to -0.1000)", " 0.03 "]),
+        ("piqa", "acc", 0.2, 0.1, 0.3, 1.0, 4, ["too few"]),
+    ]  # fmt: skip
+    found = tuple(
+        Difference(task, metric, 0.5, 0.5, change, 0.01, low, high, p, p, items, 0, 0, "items")
+        for task, metric, change, low, high, p, items, _ in made
+    )
+    console = Console(width=80, file=io.StringIO())
+    console.print(render_comparison(Comparison("A", "B", found, {}, (), 10_000)))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert "better" in text
+    words = " ".join(text.split())
+    for task, *_, shown in made:
+        assert task in words
+        for part in shown:
+            assert part in words, part
+
+
+def test_a_value_that_is_no_number_is_told(tmp_path: Path):
+    broken = result([1.0, 0.0])
+    broken.metrics["acc"] = Metric(None, None, 2)  # type: ignore[arg-type]
+    folder = written(tmp_path / "a", "A", {"piqa": broken})
+    with pytest.raises(
+        UserError, match=r"a/results\.json: .*damaged \(TypeError: piqa acc is None, no number\)"
+    ):
+        read_run(folder)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,12 @@ def test_a_task_that_fails_costs_the_others_nothing(
 def test_what_cannot_run_is_refused_before_any_work(model: DecoderModel, benchmarks_folder: Path):
     with pytest.raises(UserError, match=r"there is no task 'blinp', .* did you mean blimp"):
         evaluate(model, [*GENERATED, Wanted("blinp")])
+    with pytest.raises(UserError, match="did you mean arithmark-gen"):
+        evaluate(model, [Wanted("arithmrk-gen")])
+    with pytest.raises(
+        UserError, match=r"here are hellaswag, .* logicmark-gen, .* and `lm_eval ls tasks` lists"
+    ):
+        evaluate(model, [Wanted("qqqqqqqq")])
     with pytest.raises(UserError, match="the limit is 0"):
         Settings(limit=0)
     with pytest.raises(UserError, match=r"sciq: there is no folder .*sciq with its files"):
@@ -157,6 +164,23 @@ def test_what_cannot_run_is_refused_before_any_work(model: DecoderModel, benchma
     results = evaluate(model, [Wanted("sciq")], Settings(data=benchmarks_folder), skip_missing=True)
     assert list(results["missing"]) == ["sciq"]
     assert render_notes(results)[0].startswith("not run: sciq: there is no folder")
+
+
+def test_a_missing_lm_eval_is_told_before_any_work(
+    model: DecoderModel, benchmarks_folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    for skip_missing in (False, True):
+        with pytest.raises(
+            UserError, match=r"^piqa: benchmarks need lm-eval: pip install 'flyweight\[eval\]'"
+        ):
+            evaluate(
+                model,
+                [*GENERATED, Wanted("piqa")],
+                Settings(data=benchmarks_folder),
+                skip_missing=skip_missing,
+            )
+    assert list(evaluate(model, GENERATED, Settings(limit=1))["tasks"]) == ["arithmark-gen"]
 
 
 def test_names_of_tasks():
@@ -206,6 +230,23 @@ def test_a_narrow_terminal_shows_every_number_of_a_card_whole(name: str):
     for row in suite.published:
         for value in row.values:
             assert value is None or f"{value:.2f}" in text, (row.model, value)
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_part_of_each_set_is_marked_beside_published_rows_with_its_errors(name: str):
+    suite = SUITES[name]
+    metric = Metric(0.4123, 0.0234, 10)
+    tasks = {part.key: TaskResult({part.metric: metric}, {"id": []}).to_json() for part in suite.parts}
+    found = {"model": {"name": "gpt-s-5m@5.095M"}, "tasks": tasks}
+    for limit in (4, None):
+        console = Console(width=80, file=io.StringIO())
+        console.print(render_suite(suite, name, {**found, "settings": {"limit": limit}}))
+        text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+        assert "…" not in text
+        assert ("gpt-s-5m@5.095M (part)" in text) == (limit is not None)
+        assert ("It answered a part of each set only" in text) == (limit is not None)
+        assert "± error" in text
+        assert " 2.34 " in text
 
 
 def test_published_rows_have_a_number_a_column_and_the_average_of_them():

@@ -21,6 +21,10 @@ def test_texts_are_measured_beside_compressors(uniform: LanguageModel, tmp_path:
     found = results["tasks"]["text"]["metrics"]
     assert any(metric["value"] == pytest.approx(math.log2(260), abs=1e-4) for metric in found.values())
     assert f"{math.log2(260):.4f} bits per byte" in line
+    compressors = results["tasks"]["text"]["details"]["compressors"]
+    assert list(compressors) == ["zstd-19", "lzma"]
+    for name, value in compressors.items():
+        assert f"{name} {value:.4f}" in line
     assert read_json(tmp_path / "out" / "results.json")["tasks"]["text"]
 
 

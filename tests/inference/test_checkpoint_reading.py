@@ -57,6 +57,9 @@ def test_what_is_not_there_is_told(run_folder: Path, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="there is no checkpoint here"):
         load_model(tmp_path / "empty", "cpu")
+    (tmp_path / "empty" / "x.gguf").touch()
+    with pytest.raises(UserError, match=r"no checkpoint here; \S+/empty/x\.gguf lies there: name the file"):
+        load_model(tmp_path / "empty", "cpu")
 
 
 def test_a_newer_format_is_refused_by_name(run_folder: Path):

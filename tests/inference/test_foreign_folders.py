@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -176,3 +178,25 @@ def test_a_template_in_a_folder_is_not_run(folder: Path, mark: Path) -> None:
     )
     load_model(folder, "cpu")
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("package", ["gguf", "accelerate"])
+def test_a_missing_reader_of_gguf_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str):
+    (tmp_path / "x.gguf").touch()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(
+        UserError, match=rf"x\.gguf: reading GGUF needs {package}: pip install 'flyweight\[eval\]'"
+    ):
+        load_model(tmp_path / "x.gguf", "cpu")
+
+
+def test_a_broken_gguf_file_is_named(tmp_path: Path):
+    (tmp_path / "x.gguf").write_text("no gguf")
+    with pytest.raises(UserError, match=r"x\.gguf: transformers cannot load the model here"):
+        load_model(tmp_path / "x.gguf", "cpu")
+
+
+def test_the_extra_that_measures_brings_the_readers_of_gguf():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extra = project["optional-dependencies"]["eval"]
+    assert {"gguf", "accelerate"} <= {wanted.partition(">")[0] for wanted in extra}

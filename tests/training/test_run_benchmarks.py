@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_a_run_that_was_stopped_measures_nothing_twice(
 
 
 def test_what_cannot_be_measured_is_told_before_training(
-    recipe: Recipe, corpus: OpenCorpus, data: Path, tmp_path: Path
+    recipe: Recipe, corpus: OpenCorpus, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     for keys, message in (
         ({"tasks": ["sciq"], "data": str(data)}, "sciq: there is no folder"),
@@ -84,6 +85,9 @@ def test_what_cannot_be_measured_is_told_before_training(
     ):
         with pytest.raises(UserError, match=message):
             train(with_benchmarks(recipe, **keys), corpus, tmp_path / "run", sinks=[])
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    with pytest.raises(UserError, match=r"pip install 'flyweight\[eval\]'"):
+        train(with_benchmarks(recipe, tasks=["piqa"], data=str(data)), corpus, tmp_path / "run", sinks=[])
     assert not (tmp_path / "run" / "events.jsonl").exists()
 
 

@@ -83,6 +83,7 @@ def evaluate(
     from flyweight.evaluation import Settings, render_notes
     from flyweight.evaluation import evaluate as evaluate_model
     from flyweight.evaluation.further import add_calibration, add_texts, check_further
+    from flyweight.evaluation.results import RESULTS_FILE
     from flyweight.inference import load_model
 
     wanted = _wanted(checkpoint, tasks, suite, only_texts=bool(text))
@@ -103,7 +104,12 @@ def evaluate(
     if as_json:
         print_json(results)
     else:
-        _print(results, suite, [*lines, *render_notes(results)])
+        lines += render_notes(results)
+        if out is None:
+            lines.append("nothing of this is kept; --out FOLDER keeps it.")
+        elif (out / RESULTS_FILE).exists():  # not where nothing could be run
+            lines.append(f"results: {out / RESULTS_FILE}")
+        _print(results, suite, lines)
     if results["failed"]:
         raise typer.Exit(2)
 

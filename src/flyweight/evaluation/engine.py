@@ -127,11 +127,12 @@ def check_runnable(
     """Why some of the tasks cannot be run, by their keys, as far as that is known beforehand.
 
     Raises:
-        UserError: a task that nobody knows; without `skip_missing` also data that are missing.
+        UserError: a task that nobody knows, or lm-eval's where that is not installed; without `skip_missing` also
+            data that are missing.
     """
     for one in tasks:
         if one.task not in OWN_TASKS:
-            check_known(one.task)
+            check_known(one.task, OWN_TASKS)
     missing = {one.key: reason for one in tasks if (reason := missing_data(one, settings)) is not None}
     if missing and not skip_missing:
         raise UserError(" ".join(missing.values()))

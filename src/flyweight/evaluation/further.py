@@ -91,7 +91,11 @@ def add_texts(
     results["tasks"]["text"] = {"task": "text", **measured.to_result().to_json()}
     if before != results["tasks"]["text"]["data"]:
         results.pop("context_law", None)  # of another text
-    lines = [f"text: {measured.total.bits_per_byte:.4f} bits per byte over {measured.total.bytes:,} bytes."]
+    yardsticks = ", ".join(f"{name} {value:.4f}" for name, value in measured.compressors.items())
+    lines = [
+        f"text: {measured.total.bits_per_byte:.4f} bits per byte over {measured.total.bytes:,} bytes "
+        f"(general compressors on the same text: {yardsticks})."
+    ]
     if law:
         found = context_law(model, texts, progress=_named(progress, "law of context"))
         results["context_law"] = found.to_json()

@@ -16,6 +16,7 @@ _MANY = 12
 """Subsets beyond this number are left to results.json."""
 _NUMBER = 5
 """Characters of a number in percent."""
+_ERROR = "± error"
 _WIDE = 8
 """A suite of more columns is printed on its side: 80 characters hold no more."""
 
@@ -89,23 +90,38 @@ def render_suite(suite: Suite, name: str, results: dict[str, Any]) -> Table:
     """The run in the columns of a card, with the card's own rows; percent."""
     measured = suite_row(suite, task_results(results))
     published = [(row.model, row.values) for row in suite.published]
-    rows = [(results["model"]["name"], (*measured.values, measured.average)), *published]
-    caption = f"{rows[0][0]} was measured here. Published rows: {suite.source}."
+    model, cut = results["model"]["name"], _is_cut(suite, results)
+    mine = (f"{model} (part)" if cut else model, (*measured.values, measured.average))
+    rows = [mine, (_ERROR, (*measured.errors, measured.average_error)), *published]
+    caption = f"{model} was measured here. Published rows: {suite.source}."
+    if cut:
+        caption += " It answered a part of each set only: its numbers do not compare with the others."
     titles = [*(column.title for column in suite.columns), "average"]
     if len(suite.columns) <= _WIDE:
         table = compact_table("model", *titles)
         for place, (model, values) in enumerate(rows):
-            table.add_row(model, *map(_cell, values), style="" if place else "bold", end_section=not place)
+            table.add_row(
+                model, *map(_cell, values), style="" if place else "bold", end_section=model == _ERROR
+            )
     else:
-        whole = [row for row in rows if row is rows[0] or any(value is not None for value in row[1][:-1])]
+        whole = [row for row in rows if row is mine or any(value is not None for value in row[1][:-1])]
         table = compact_table("", *(model for model, _ in whole))
         table.columns[1].style = "bold"
         for title, *values in zip(titles, *(values for _, values in whole), strict=True):
             table.add_row(title, *map(_cell, values))
-        averages = [f"{model} {_cell(values[-1])}" for model, values in rows if (model, values) not in whole]
+        averages = [
+            f"{model} {_cell(values[-1])}" for model, values in published if (model, values) not in whole
+        ]
         caption += f" Averages only: {', '.join(averages)}." if averages else ""
     table.title, table.caption, table.caption_justify = name, caption, "left"
     return table
+
+
+def _is_cut(suite: Suite, results: dict[str, Any]) -> bool:
+    """Whether a limit left items of a published set out; generated items are no set."""
+    measured = [part.task for part in suite.parts if part.key in results["tasks"]]
+    limited = results.get("settings", {}).get("limit") is not None
+    return limited and any(not task.endswith("-gen") for task in measured)
 
 
 def _cell(value: float | None) -> str:

@@ -43,6 +43,10 @@ def read_run(path: str | Path) -> Run:
     try:
         model = data["model"]
         tasks = {name: TaskResult.from_json(task) for name, task in data["tasks"].items()}
+        for name, task in tasks.items():
+            for metric, found in task.metrics.items():
+                if not isinstance(found.value, int | float):
+                    raise TypeError(f"{name} {metric} is {found.value!r}, no number")
         return Run(
             str(model["name"]), str(model.get("fingerprint") or ""), tasks, dict(data.get("versions", {}))
         )

@@ -46,9 +46,13 @@ def find_checkpoint(path: str | Path) -> Path:
         return folder
     checkpoints = list_checkpoints(folder)
     if not checkpoints:
-        raise UserError(
-            f"{folder}: there is no checkpoint here; expected a checkpoint or a run folder with one."
+        files = sorted(folder.glob("*.gguf"))
+        hint = (
+            f"{files[0]} lies there: name the file."
+            if files
+            else "expected a checkpoint or a run folder with one."
         )
+        raise UserError(f"{folder}: there is no checkpoint here; {hint}")
     fitting = [child for clock, child in checkpoints if limit is None or clock <= limit]
     if not fitting:
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 from functools import cached_property
@@ -27,6 +28,8 @@ LOGITS_ELEMENTS = 2**27
 CONFIG_FILE = "config.json"
 GGUF = ".gguf"
 """Ending of llama.cpp's files."""
+_GGUF_NEEDS = ("gguf", "accelerate")
+"""What transformers reads them with."""
 _LENGTH_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_sequence_length", "seq_length")
 _FALLBACK_LENGTH = 2048
 """lm-eval's choice for a configuration that names no length."""
@@ -190,6 +193,12 @@ class HuggingFaceModel(LanguageModel):
 
 def _load(folder: Path, what: str, options: dict[str, Any]) -> Any:
     """The model or the tokenizer in `folder`; transformers' many errors become one sentence."""
+    place = folder / options["gguf_file"] if "gguf_file" in options else folder
+    missing = [name for name in _GGUF_NEEDS if importlib.util.find_spec(name) is None]
+    if place != folder and missing:
+        raise UserError(
+            f"{place}: reading GGUF needs {' and '.join(missing)}: pip install 'flyweight[eval]'."
+        )
     # Imported here: it takes seconds, and a model of our own does not need it.
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
@@ -205,7 +214,7 @@ def _load(folder: Path, what: str, options: dict[str, Any]) -> Any:
         return AutoTokenizer.from_pretrained(folder, **options)
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise UserError(f"{folder}: transformers cannot load the {what} in this folder: {reason}") from error
+        raise UserError(f"{place}: transformers cannot load the {what} here: {reason}") from error
     finally:
         if had_bar:
             logging.enable_progress_bar()

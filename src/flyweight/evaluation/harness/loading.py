@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import importlib.util
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from flyweight.evaluation.harness.rows import Rows
 
 WHOLE = "benchmark::whole"
 """lm-eval's name of the group that holds all tasks of a benchmark."""
+
+_NOT_INSTALLED = "benchmarks need lm-eval: pip install 'flyweight[eval]'."
 
 LoadedTasks = Any
 """What lm-eval's `TaskManager.load` gives: `tasks` and `groups` by name."""
@@ -88,18 +91,26 @@ def _short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
 
 
-def check_known(name: str) -> None:
-    """Whether lm-eval has a task of this name.
+def check_known(name: str, own: Collection[str] = ()) -> None:
+    """Whether lm-eval is installed and has a task of this name.
+
+    Args:
+        name: of the task.
+        own: the names of tasks that are not lm-eval's: one of these may have been meant.
 
     Raises:
-        UserError: it has not; names those that are nearest.
+        UserError: it is not, or has not; names those that are nearest, or those that there are.
     """
+    if importlib.util.find_spec("lm_eval") is None:
+        raise UserError(f"{name}: {_NOT_INSTALLED}")
     if name in BENCHMARKS:
         return
-    known = [*BENCHMARKS, *_all_of_lm_eval().all_tasks]
+    ours = [*BENCHMARKS, *own]
+    known = [*ours, *_all_of_lm_eval().all_tasks]
     if name not in known:
         near = difflib.get_close_matches(name, known, 3)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; see `flyweight evaluate --help`."
+        there_are = f"; here are {', '.join(ours)}, and `lm_eval ls tasks` lists lm-eval's."
+        hint = f"; did you mean {' or '.join(near)}?" if near else there_are
         raise UserError(f"there is no task {name!r}, neither here nor in lm-eval{hint}")
 
 
@@ -124,7 +135,7 @@ def _lm_eval() -> tuple[Any, Path]:
         import lm_eval
         from lm_eval.tasks import TaskManager
     except ImportError:
-        raise UserError("benchmarks need lm-eval: pip install 'flyweight[eval]'.") from None
+        raise UserError(_NOT_INSTALLED) from None
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
     return TaskManager, Path(lm_eval.__file__).parent / "tasks"
 
