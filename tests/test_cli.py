@@ -264,3 +264,10 @@ def test_a_truncated_shard_is_named(run, monkeypatch, tmp_path):
     code, _, err = run("prepare", recipe, "--verify")
     assert code == 2
     assert "checksum" in err
+
+
+def test_plan_says_which_special_tokens_a_chat_template_needs(run, tmp_path):
+    file = tiny_recipe(tmp_path, tmp_path / "nowhere.jsonl")
+    code, _, err = run("plan", file, "sources.own.messages_field=messages")
+    assert code == 2
+    assert 'special_tokens: ["<|im_start|>", "<|im_end|>"]' in err
