@@ -130,6 +130,7 @@ def train(
     from flyweight.corpus import open_corpus
     from flyweight.corpus import prepare as prepare_corpus
     from flyweight.training import train as train_run
+    from flyweight.training.benchmarks import check_benchmarks
     from flyweight.training.parallel import join_ranks, leave_ranks
 
     ranks = join_ranks()
@@ -144,10 +145,12 @@ def train(
             raise UserError(
                 "--dry-run leaves nothing behind and starts from nothing; take --run and --from away."
             )
+        check_benchmarks(loaded)
         rehearse(loaded, folder)
         return
 
     def prepare() -> list[str]:
+        check_benchmarks(loaded)  # before hours of preparation
         with StageProgress() as progress:
             return prepare_corpus(loaded, folder, progress).summary()
 
