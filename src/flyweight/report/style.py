@@ -84,8 +84,8 @@ blockquote em { font-style: normal; font-weight: 600; color: var(--accent); }
 .sample p { font-size: .85rem; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .2rem 1.2rem; }
 .bar {
-  display: flex; height: 1.1rem; max-width: 46rem; background: var(--soft); border-radius: .3rem; overflow:
-  hidden;
+  display: flex; height: 1.1rem; max-width: 46rem; background: var(--soft); border-radius: .3rem;
+  overflow: hidden;
 }
 .bar span { flex: none; min-width: 1px; }
 .key {
