@@ -268,3 +268,44 @@ def test_a_truncated_shard_is_named(run, monkeypatch, tmp_path):
     code, _, err = run("prepare", recipe, "--verify")
     assert code == 2
     assert "checksum" in err
+
+
+def test_plan_says_which_special_tokens_a_chat_template_needs(run, tmp_path):
+    file = tiny_recipe(tmp_path, tmp_path / "nowhere.jsonl")
+    code, _, err = run("plan", file, "sources.own.messages_field=messages")
+    assert code == 2
+    assert 'special_tokens: ["<|im_start|>", "<|im_end|>"]' in err
+
+
+def test_train_looks_at_the_folder_of_benchmarks_before_it_prepares(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    recipe = tiny_recipe(tmp_path, texts(tmp_path / "texts"))
+    words = ("evaluation.benchmarks.tasks=[piqa]", "evaluation.benchmarks.data=nowhere")
+    for option in ((), ("--dry-run",)):
+        code, _, err = run("train", recipe, *words, *option)
+        assert code == 2
+        assert "nowhere is not a folder with the files of benchmarks" in err
+    assert not (tmp_path / "corpora").exists()
+
+
+def test_generate_refuses_a_prompt_that_is_not_utf_8(run, tmp_path):
+    code, out, err = run("generate", tmp_path, "--prompt", b"\xff\xfe".decode("utf-8", "surrogateescape"))
+    assert (code, out) == (2, "")
+    assert "--prompt: this is not UTF-8" in err
+
+
+def test_generate_refuses_a_setting_before_it_writes(run, monkeypatch):
+    import flyweight.inference
+
+    monkeypatch.setattr(flyweight.inference, "load_model", lambda *_, **__: None)
+    code, out, err = run("generate", "unused", "--prompt", "x", "--temperature", "nan")
+    assert (code, out) == (2, "")
+    assert "temperature is nan" in err
+
+
+def test_export_says_that_it_takes_no_hugging_face_folder(run, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    code, _, err = run("export", tmp_path, tmp_path / "out")
+    assert code == 2
+    assert "export takes checkpoints of Flyweight only" in err

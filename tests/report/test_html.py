@@ -103,7 +103,7 @@ def test_the_page_holds_the_numbers(page: Path):
     for number in (
         "10.26K",  # parameters
         "16.38K",  # tokens
-        "2.000",  # training loss at the end
+        "2.008 (3 steps)",  # training loss
         "512",  # tokens per second
         "32%",  # share of peak
         "6.123", "1.777", "2.345", "2.222", "zstd -19", "lzma",  # bits per byte
@@ -163,8 +163,8 @@ def test_several_runs_side_by_side(run: Path, other_run: Path, tmp_path: Path):
     assert checker.seen.count("tiny (first)") >= 3  # heading, column, legend
     assert checker.seen.count("tiny (second)") >= 3
     comparison = source.split(">In numbers</h2>")[1].split("</section>")[0]
-    loss = comparison.split("training loss at the end")[1].split("</tr>")[0]
-    assert re.findall(r"<td>(.*?)</td>", loss) == ["2.000", "2.544"]
+    loss = comparison.split("training loss, mean of the last steps")[1].split("</tr>")[0]
+    assert re.findall(r"<td>(.*?)</td>", loss) == ["2.008 (3 steps)", "2.549 (3 steps)"]
     accuracy = comparison.split("arithmark-gen acc")[1].split("</tr>")[0]
     assert re.findall(r"<td>(.*?)</td>", accuracy) == ["31.2% ± 1.2%", ""]
     bits = comparison.split('<th scope="row">english</th>')[1].split("</tr>")[0]
@@ -177,6 +177,24 @@ def test_no_run_is_a_mistake(tmp_path: Path):
     with pytest.raises(UserError, match="no such folder"):
         write_report([tmp_path / "nothing"], tmp_path / "r.html")
     assert not (tmp_path / "r.html").exists()
+
+
+def test_a_recipe_is_no_run_and_is_not_written_over(run: Path, tmp_path: Path):
+    recipe = run / "recipe.yaml"
+    before = recipe.read_bytes()
+    with pytest.raises(UserError, match="is not an HTML page"):
+        write_report([run], recipe)
+    assert recipe.read_bytes() == before
+    with pytest.raises(UserError, match="a file, not a run folder"):
+        write_report([recipe], tmp_path / "r.html")
+
+
+@pytest.mark.parametrize("content", ["", "  <!DOCTYPE html><p>", "<html>"])
+def test_a_page_is_written_over_whatever_its_name(run: Path, tmp_path: Path, content: str):
+    page = tmp_path / "page"
+    page.write_text(content)
+    write_report([run], page)
+    check(page)
 
 
 def test_hostile_names_of_sources_reach_drawings_as_text(run: Path, tmp_path: Path):

@@ -65,6 +65,7 @@ def test_runs_are_compared_at_the_last_clock_that_all_of_them_have(record: RunRe
     common = max(set(task_curves(record)["arc_easy"].values) & set(task_curves(other)["arc_easy"].values))
     assert common < 16384  # the other one stopped at three quarters
     metric, clock, *values = cells(shown, "arc_easy")
+    assert "Last measured at the same clock" in shown
     assert (metric, clock) == ("acc_norm", "12.29K")
     assert values == ["29.8% ± 5.0%"] * 2
 
@@ -73,7 +74,10 @@ def test_runs_that_were_never_measured_at_the_same_clock_say_when(record: RunRec
     for event in other.events:
         if event["kind"] == "evaluated":
             event["clock"] += 1
-    assert cells(plain(on_the_way([record, other])), "arc_easy")[1:] == [
+    shown = plain(on_the_way([record, other]))
+    assert "never measured at the same clock" in shown
+    assert "Last measured at the same clock" not in shown
+    assert cells(shown, "arc_easy")[1:] == [
         "",
         "31.4% ± 5.0% at 16.38K",
         "29.8% ± 5.0% at 12.29K",

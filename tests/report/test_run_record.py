@@ -9,6 +9,7 @@ import pytest
 from flyweight.base import UserError, write_json
 from flyweight.recipe import Recipe
 from flyweight.report import RunRecord, read_run
+from flyweight.training.folder import locked_run
 
 
 def test_what_a_later_attempt_undid_is_gone(run: Path, recipe: Recipe):
@@ -44,6 +45,37 @@ def test_a_run_that_was_killed_is_not_finished(run: Path):
     lines = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
     (run / "events.jsonl").write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
     assert read_run(run).state == "running or killed"
+
+
+def test_a_run_in_whose_folder_a_process_trains_is_running(run: Path):
+    with locked_run(run):
+        assert read_run(run).state == "running"
+    assert read_run(run).state == "finished"
+
+
+def test_looking_for_a_lock_makes_none(run: Path):
+    assert not read_run(run).locked
+    assert not (run / ".lock").exists()
+
+
+def lines(recipe: Recipe, *losses: tuple[int, float | str]) -> RunRecord:
+    """A record whose log lines end at these steps of 256 tokens."""
+    shape = {"kind": "step", "batch_size": 8, "sequence_length": 32}
+    events = [{**shape, "step": step, "clock": 256 * step, "loss": loss} for step, loss in losses]
+    return RunRecord("x", recipe, "x", events)
+
+
+def test_the_last_loss_is_a_mean_by_steps(recipe: Recipe):
+    # The last line covers two steps only.
+    assert lines(recipe, (80, 9.0), (90, 8.0), (98, 4.0), (100, 3.0)).last_loss == (pytest.approx(3.8), 10)
+    many = [(step, float(step > 990)) for step in range(1, 1001)]
+    assert lines(recipe, *many).last_loss == (1.0, 10)  # 1 % of the tokens
+    assert lines(recipe, (20, 5.0)).last_loss == (5.0, 20)
+
+
+def test_a_last_loss_that_was_not_finite_is_none(recipe: Recipe):
+    assert lines(recipe, (98, "nan"), (100, 3.0)).last_loss == (None, 100)
+    assert lines(recipe).last_loss == (None, 0)
 
 
 def test_the_export_beside_it_is_found_unless_it_is_another_models(run: Path, recipe: Recipe, export_record):

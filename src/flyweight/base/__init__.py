@@ -11,7 +11,7 @@ from flyweight.base.files import (
     read_json,
     write_json,
 )
-from flyweight.base.locks import Busy, exclusive
+from flyweight.base.locks import Busy, exclusive, is_held
 from flyweight.base.printable import never_fail, printable, write_out
 from flyweight.base.seeds import derive_seed
 
@@ -24,6 +24,7 @@ __all__ = [
     "derive_seed",
     "exclusive",
     "explain_write_errors",
+    "is_held",
     "leads_inside",
     "never_fail",
     "open_own",

@@ -35,3 +35,15 @@ def exclusive(mark: Path, busy: str) -> Iterator[None]:
         except OSError:
             pass  # a file system without locks
         yield
+
+
+def is_held(mark: Path) -> bool:
+    """Whether a process holds the lock on `mark`, as far as can be known from here; nothing is made or written."""
+    try:
+        with mark.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # no such file, not ours to read, or a file system without locks
+    return False

@@ -44,9 +44,9 @@ def generate(
     """Write text."""
     from flyweight.inference import generate_stream, load_model
 
+    if any("\ud800" <= character <= "\udfff" for character in prompt):  # how Python keeps such bytes
+        raise UserError("--prompt: this is not UTF-8; write it as UTF-8 text.")
     model = load_model(checkpoint, device, trust_remote_code=trust_remote_code)
-    never_fail(sys.stdout)
-    write_out(prompt)
     pieces = generate_stream(
         model,
         prompt,
@@ -58,6 +58,8 @@ def generate(
         no_repeat_ngram_size,
         seed,
     )
+    never_fail(sys.stdout)
+    write_out(prompt)  # after the settings were looked at
     for piece in pieces:
         write_out(piece)
     write_out("\n")
@@ -77,7 +79,9 @@ BUILTIN_TEMPLATE = {
 
 @app.command()
 def export(
-    checkpoint: CheckpointArgument,
+    checkpoint: Annotated[
+        str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, a run folder, or RUN@TOKENS.")
+    ],
     out: Annotated[Path, typer.Argument(help="A new folder, or that of an earlier export.")],
     to: Annotated[str, typer.Option(help="hf: a Hugging Face folder. gguf: a file for llama.cpp.")] = "hf",
     dtype: Annotated[
@@ -106,7 +110,13 @@ def export(
     if kind not in TYPES[to]:
         raise UserError(f"export --to {to} --dtype {kind}: expected {', '.join(TYPES[to])}.")
     from flyweight.report import CardFacts, card_for_export
+    from flyweight.training.importing import is_model_folder
 
+    if is_model_folder(checkpoint):
+        raise UserError(
+            f"{checkpoint}: this is a Hugging Face folder; export takes checkpoints of Flyweight only: a checkpoint, a "
+            f"run folder, or RUN@TOKENS."
+        )
     facts = CardFacts(licence, language or None, base_model, results)
     facts.check(checkpoint)
     write = _export_to_hugging_face if to == "hf" else _export_to_gguf

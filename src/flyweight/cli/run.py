@@ -59,7 +59,7 @@ def plan(
 
     For RECIPE a run's folder does too: what the run read then stands beside its plan.
     """
-    from flyweight.corpus import open_corpus
+    from flyweight.corpus import check_chat_tokens, open_corpus
     from flyweight.planning import plan_recipe, plot_timelines, render
     from flyweight.report import is_run, read_run
 
@@ -71,6 +71,7 @@ def plan(
         loaded, sizes, realised = record.recipe, record.corpus_tokens or None, record.realised
     else:
         loaded = recipe_of(recipe, overrides, scaled, factor)
+        check_chat_tokens(loaded)
     if corpus is not None:
         sizes = {name: stream.tokens for name, stream in open_corpus(corpus).train.items()}
     prediction = None
@@ -129,6 +130,7 @@ def train(
     from flyweight.corpus import open_corpus
     from flyweight.corpus import prepare as prepare_corpus
     from flyweight.training import train as train_run
+    from flyweight.training.benchmarks import check_benchmarks
     from flyweight.training.parallel import join_ranks, leave_ranks
 
     ranks = join_ranks()
@@ -143,10 +145,12 @@ def train(
             raise UserError(
                 "--dry-run leaves nothing behind and starts from nothing; take --run and --from away."
             )
+        check_benchmarks(loaded)
         rehearse(loaded, folder)
         return
 
     def prepare() -> list[str]:
+        check_benchmarks(loaded)  # before hours of preparation
         with StageProgress() as progress:
             return prepare_corpus(loaded, folder, progress).summary()
 

@@ -19,6 +19,7 @@ from flyweight.corpus.engine import Executor, InProcess, open_executor
 from flyweight.corpus.manifest import FILE, configuration
 from flyweight.corpus.opening import OpenCorpus, open_corpus
 from flyweight.corpus.preparation import WORK, Preparation, Progress
+from flyweight.corpus.reading.chat_tokens import check_chat_tokens
 from flyweight.corpus.reading.source import SourceReader, open_source
 from flyweight.corpus.tokenizers import TextTokenizer, adopt
 from flyweight.recipe import Recipe
@@ -89,6 +90,7 @@ def train_recipe_tokenizer(recipe: Recipe, progress: Progress | None = None) -> 
 
 
 def _open_sources(recipe: Recipe, adopted: TextTokenizer | None) -> dict[str, SourceReader]:
+    check_chat_tokens(recipe)
     special = adopted.special_tokens if adopted else ()
     return {name: open_source(name, source, recipe, special) for name, source in recipe.sources.items()}
 

@@ -110,7 +110,9 @@ def _training(record: RunRecord, plan: Plan, images: Mapping[str, str]) -> str:
         last = record.steps[-1]
         rows.append(["Tokens", f"{record.clock:,} of {plan.tokens['total']:,} planned"])
         rows.append(["Steps", f"{last['step']:,} of {plan.steps:,} planned"])
-        rows.append(["Training loss at the end", f"{last['loss']:.4f} nats per token"])
+        loss, steps = record.last_loss
+        mean = "not a number" if loss is None else f"{loss:.4f} nats per token"
+        rows.append([f"Training loss, mean of the last {steps:,} steps", mean])
         rows.append(["Compute", f"{plan.flops_per_token * record.clock:.3g} FLOPs"])
     if record.hardware:
         rows.append(["Hardware", record.hardware])

@@ -26,13 +26,25 @@ def write_report(runs: Sequence[Path], out: Path) -> None:
     Several runs are laid side by side first, then told one by one.
 
     Raises:
-        UserError: no runs, or a folder that is not a run's.
+        UserError: no runs, a folder that is not a run's, or `out` is a file that is no HTML page.
     """
     if not runs:
         raise UserError("there is no run to report on; name at least one run folder.")
+    _refuse_other_files(out)
     page = render_page([read_run(Path(folder)) for folder in runs])
     with atomic_write(out) as file:
         file.write(page)
+
+
+def _refuse_other_files(out: Path) -> None:
+    if out.suffix.lower() in (".html", ".htm") or not out.is_file():
+        return
+    with out.open("rb") as file:
+        begin = file.read(1024).lstrip().lower()
+    if begin and not begin.startswith((b"<!doctype html", b"<html")):
+        raise UserError(
+            f"{out}: this file is not an HTML page and stays as it is; name another file for the report."
+        )
 
 
 def render_page(runs: Sequence[RunRecord]) -> str:

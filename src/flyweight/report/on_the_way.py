@@ -129,14 +129,21 @@ def _by_clock(curves_of: Mapping[str, TaskCurve]) -> Html:
 
 def _side_by_side(by_run: Sequence[Mapping[str, TaskCurve]], labels: Sequence[str]) -> Html:
     """Of several runs: a row a task, a column a run, at the last clock that all runs with this task have."""
-    rows = []
+    rows, shared = [], False
     for task in dict.fromkeys(task for found in by_run for task in found):
         known = [found[task] for found in by_run if task in found]
         common = set.intersection(*(set(curve.values) for curve in known))
         at = max(common) if common else None
         cells = [_newest(found.get(task), at) for found in by_run]
+        shared |= len(known) > 1 and at is not None
         rows.append([task, known[0].metric, "" if at is None else format_tokens(at), *cells])
-    return table(["task", "metric", "at tokens", *labels], rows, "Last measured at the same clock")
+    if shared:
+        return table(["task", "metric", "at tokens", *labels], rows, "Last measured at the same clock")
+    return table(
+        ["task", "metric", "at tokens", *labels],
+        rows,
+        "Newest measurements; these runs were never measured at the same clock",
+    )
 
 
 def _newest(curve: TaskCurve | None, at: int | None) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,10 @@ from flyweight.inference.checkpoint import checkpoint_title
 from flyweight.planning.realised import Realised, realised_tokens
 from flyweight.recipe import Recipe, identity_hash, load_recipe
 from flyweight.release import EXPORT_FILE
+from flyweight.training.folder import is_locked
+
+_LAST_SHARE, _FEW_LINES, _NEAR_SHARE = 0.01, 3, 0.1
+"""The last loss is a mean of this share of the tokens; of at least so many lines that lie in that share."""
 
 EXPORT_FOLDER = "export"
 """Where an export is looked for: in the run's folder or beside it."""
@@ -42,6 +48,8 @@ class RunRecord:
     """flyweight_export.json of an export of this run."""
     spent: Spent | None = None
     """By all attempts together, what was undone included."""
+    locked: bool = False
+    """Whether a process was training in the folder when it was read."""
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         """The events of one kind, oldest first."""
@@ -75,7 +83,9 @@ class RunRecord:
 
     @property
     def state(self) -> str:
-        """`finished`, `interrupted`, `failed: ...`, or `running or killed` where no end is on record."""
+        """`running`, `finished`, `interrupted`, `failed: ...`, or `running or killed` where nothing tells which."""
+        if self.locked:
+            return "running"
         ends = self.of("run_finished")
         return str(ends[-1]["reason"]) if ends else "running or killed"
 
@@ -83,6 +93,28 @@ class RunRecord:
     def training_seconds(self) -> float | None:
         """Time spent in steps, validations and checkpoints left out."""
         return sum(step["seconds"] for step in self.steps) if self.steps else None
+
+    @property
+    def last_loss(self) -> tuple[float | None, int]:
+        """The mean training loss of the last steps, and how many these are; None if one of them was not finite.
+
+        The last log line alone may cover two steps, which is noise: all lines of the last 1 % of the tokens count,
+        or the last three that are not far off, each by its steps.
+        """
+        if not self.steps:
+            return None, 0
+        first = self.steps[0]
+        begin = (first["clock"] - self.began) / (first["batch_size"] * first["sequence_length"])
+        covered = [max(1, round(begin))]
+        covered += [max(1, after["step"] - before["step"]) for before, after in pairwise(self.steps)]
+        clocks = [line["clock"] for line in self.steps]
+        last = sum(clock > (1 - _LAST_SHARE) * self.clock for clock in clocks)
+        near = sum(clock > (1 - _NEAR_SHARE) * self.clock for clock in clocks)
+        count = max(last, min(near, _FEW_LINES))
+        losses, weights = [line["loss"] for line in self.steps[-count:]], covered[-count:]
+        if not all(isinstance(loss, int | float) and math.isfinite(loss) for loss in losses):
+            return None, sum(weights)
+        return statistics.fmean(losses, weights), sum(weights)
 
     @property
     def tokens_per_second(self) -> float | None:
@@ -164,6 +196,8 @@ def read_run(folder: Path) -> RunRecord:
     Raises:
         UserError: no run there, or a file of it that is broken.
     """
+    if folder.is_file():
+        raise UserError(f"{folder}: this is a file, not a run folder.")
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected a run folder.")
     events = read_events(folder)
@@ -182,6 +216,7 @@ def read_run(folder: Path) -> RunRecord:
         results=_optional(folder / RESULTS_FILE, "results"),
         export=_find_export(folder, recipe),
         spent=run_spent(folder),
+        locked=is_locked(folder),
     )
 
 

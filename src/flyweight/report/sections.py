@@ -17,7 +17,6 @@ from flyweight.report.context import context_of
 from flyweight.report.markup import Html, Part, beside, folded, grid, h, pairs, table
 from flyweight.report.on_the_way import on_the_way
 from flyweight.report.record import faults_of, notices_of, record_of
-from flyweight.report.results import number
 from flyweight.report.run import RunRecord
 from flyweight.report.samples import samples_of
 from flyweight.report.scores import MANY_ROWS, results_of
@@ -60,12 +59,13 @@ def headline(run: RunRecord, plan: Plan) -> list[tuple[str, str]]:
     """The numbers that come first: (label, value)."""
     rows = [("parameters", format_tokens(plan.parameters["total"]))]
     if run.steps:
-        loss = number(run.steps[-1]["loss"])
+        loss, steps = run.last_loss
         planned = run.recipe.training.tokens
         share = "" if run.clock >= planned else f" ({run.clock / planned:.0%} of {format_tokens(planned)})"
         rows.append(("tokens trained on", format_tokens(run.clock) + share))
         rows.append(("steps", f"{run.steps[-1]['step']:,}"))
-        rows.append(("training loss at the end", "not a number" if loss is None else f"{loss:.3f}"))
+        mean = "not a number" if loss is None else f"{loss:.3f} ({steps:,} steps)"
+        rows.append(("training loss, mean of the last steps", mean))
     if bits := run.bits_per_byte:
         label = "bits per byte, held-out" + (f", mean of {len(bits)} sources" if len(bits) > 1 else "")
         rows.append((label, f"{sum(bits.values()) / len(bits):.3f}"))

@@ -35,8 +35,8 @@ p { margin: .4rem 0; max-width: 46rem; }
 }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: .2rem; }
 nav ul {
-  display: flex; flex-wrap: wrap; gap: .3rem .5rem; margin: 1rem 0 0; padding: 0; list-style: none; font-size:
-  .9rem;
+  display: flex; flex-wrap: wrap; gap: .3rem .5rem; margin: 1rem 0 0; padding: 0; list-style: none;
+  font-size: .9rem;
 }
 nav a {
   display: block; padding: .25rem .7rem; background: var(--soft); border-radius: 1rem; text-decoration: none;
@@ -84,8 +84,8 @@ blockquote em { font-style: normal; font-weight: 600; color: var(--accent); }
 .sample p { font-size: .85rem; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 18rem), 1fr)); gap: .2rem 1.2rem; }
 .bar {
-  display: flex; height: 1.1rem; max-width: 46rem; background: var(--soft); border-radius: .3rem; overflow:
-  hidden;
+  display: flex; height: 1.1rem; max-width: 46rem; background: var(--soft); border-radius: .3rem;
+  overflow: hidden;
 }
 .bar span { flex: none; min-width: 1px; }
 .key {

@@ -17,6 +17,7 @@ from flyweight.base import (
     atomic_write,
     exclusive,
     explain_write_errors,
+    is_held,
     read_json,
     write_json,
 )
@@ -61,6 +62,11 @@ def locked_run(run: Path) -> Iterator[None]:
         run.mkdir(parents=True, exist_ok=True)
     with exclusive(run / _LOCK, f"{run}: another process is training in this folder; wait for it to end."):
         yield
+
+
+def is_locked(run: Path) -> bool:
+    """Whether some process trains in this folder now; False where that cannot be known."""
+    return is_held(run / _LOCK)
 
 
 def open_run(run: Path, recipe: Recipe, corpus: OpenCorpus, start_from: str | None = None) -> Start:
