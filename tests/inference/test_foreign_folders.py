@@ -120,10 +120,7 @@ def test_code_of_the_model_waits_for_trust(folder: Path, mark: Path) -> None:
     assert not mark.exists()
 
 
-def test_code_of_the_model_runs_with_trust(
-    folder: Path, mark: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+def test_code_of_the_model_runs_with_trust(folder: Path, mark: Path) -> None:
     code(folder, mark)
     change(folder / "config.json", auto_map={"AutoModelForCausalLM": "modeling_x.X"})
     with pytest.raises(UserError, match="cannot load the model"):  # it holds no class X
