@@ -269,3 +269,11 @@ def test_fitted_curves_and_what_they_have_not_seen():
     figure.canvas.draw()
     assert [tick.get_text() for tick in three.get_xticklabels()] == ["100K", "200K", "400K"]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["64x4", "128x4"]
+
+
+def test_a_mark_at_the_edge_of_the_axes_is_whole_and_a_line_stays_inside():
+    x = np.array([0.0, 50.0, 100.0])
+    figure = curves([Series("marked", x, x, markers=True), Series("line", x, x)], end=100.0)
+    marked, line = figure.axes[0].lines
+    assert not marked.get_clip_on()
+    assert line.get_clip_on()

@@ -129,6 +129,7 @@ def draw_lines(
             drawstyle="steps-post" if item.stepwise else "default",
             marker="o" if item.markers or len(item.x) == 1 else "",
             markersize=3,
+            clip_on=len(item.x) > 1 and not item.markers,  # a mark at the edge of the axes is whole
         )
         if item.low is not None and item.high is not None:
             axes.fill_between(item.x, item.low, item.high, color=line[0].get_color(), alpha=0.22, linewidth=0)

@@ -59,12 +59,12 @@ def headline(run: RunRecord, plan: Plan) -> list[tuple[str, str]]:
     """The numbers that come first: (label, value)."""
     rows = [("parameters", format_tokens(plan.parameters["total"]))]
     if run.steps:
-        loss, steps = run.last_loss
+        loss, _ = run.last_loss
         planned = run.recipe.training.tokens
         share = "" if run.clock >= planned else f" ({run.clock / planned:.0%} of {format_tokens(planned)})"
         rows.append(("tokens trained on", format_tokens(run.clock) + share))
         rows.append(("steps", f"{run.steps[-1]['step']:,}"))
-        mean = "not a number" if loss is None else f"{loss:.3f} ({steps:,} steps)"
+        mean = "not a number" if loss is None else f"{loss:.3f}"
         rows.append(("training loss, mean of the last steps", mean))
     if bits := run.bits_per_byte:
         label = "bits per byte, held-out" + (f", mean of {len(bits)} sources" if len(bits) > 1 else "")
