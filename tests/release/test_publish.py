@@ -265,7 +265,19 @@ def test_a_card_that_the_hub_could_not_read_is_told_before(export: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["small", "me/", "/small", "me/small/more", "me/../x", "https://hub/me/x", "", "me/a b"]
+    "name",
+    [
+        "small",
+        "me/",
+        "/small",
+        "me/small/more",
+        "me/../x",
+        "https://hub/me/x",
+        "",
+        "me/a b",
+        "me/x.git",
+        "me/" + "x" * 99,
+    ],
 )
 def test_a_name_that_is_none(export: Path, name: str) -> None:
     with pytest.raises(UserError, match="expected OWNER/NAME"):

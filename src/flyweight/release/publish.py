@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import validate_repo_id
 
 from flyweight import __version__
 from flyweight.base import UserError, path_inside, read_json
@@ -106,8 +107,12 @@ class Published:
 
 
 def is_repository(name: str) -> bool:
-    """Whether this is OWNER/NAME."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name, re.ASCII) is not None
+    """Whether this is OWNER/NAME as the hub takes it."""
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return "/" in name
 
 
 def plan_publication(folder: Path, repository: str) -> Publication:
