@@ -114,8 +114,8 @@ def limitations_text(record: RunRecord, *, chats: bool = False) -> str:
         )
     if guesses:
         named = "; ".join(
-            f"{inline(row.task)} ({inline(row.metric)} {row.text()} {row.stderr_text()}, guessing {row.chance_text()}, "
-            f"{row.n or 0:,} items)"
+            f"{inline(row.task)} ({inline(row.metric)} {row.text()} {row.stderr_text()}, guessing {row.chance_text()}"
+            + (f", {row.n:,} items)" if row.n else ")")
             for row in guesses
         )
         lines.append(f"As far as the items tell, it does no better than guessing on {named}.")
